@@ -82,7 +82,8 @@ export class StoreError extends Data.TaggedError("StoreError")<{
       reason._tag === "StoreBadRequest" && reason.allowed !== undefined
         ? `; offered: ${reason.allowed.join(", ")}`
         : ""
-    const code = reason._tag === "StoreServerFault" && reason.code !== undefined ? ` (SQLSTATE ${reason.code})` : ""
+    const code =
+      reason._tag === "StoreServerFault" && reason.code !== undefined ? ` (SQLSTATE ${reason.code})` : ""
     return `${this.operation}: ${reason.detail}${code}${hint}${allowed}`
   }
 }

@@ -1,0 +1,27 @@
+/** What all rows of a batch share: who delivered them, and how ids in the columns turn into text. */
+import { emptyDirectory, type InstrumentDirectory } from "./Instrument.ts"
+import type { TradeKeyKind } from "./TradeKey.ts"
+
+/** A batch is of one dataset of one provider. */
+export interface BatchContext {
+  /** `databento`, `binance`. */
+  readonly provider: string
+  /** `GLBX.MDP3`, `BINANCE.SPOT`. */
+  readonly dataset: string
+  /** Instruments that the `instrument` column refers to. */
+  readonly instruments: InstrumentDirectory
+  /** How the key column was made. */
+  readonly keyKind: TradeKeyKind
+  /** Venue name of a publisher id, where the provider numbers its publishers. */
+  readonly venueOf: (publisher: number) => string | undefined
+}
+
+/** A context with the usual defaults: no instruments known, sequenced keys, unnamed publishers. */
+export const batchContext = (
+  context: Pick<BatchContext, "provider" | "dataset"> & Partial<BatchContext>
+): BatchContext => ({
+  instruments: emptyDirectory,
+  keyKind: "sequenced",
+  venueOf: () => undefined,
+  ...context
+})

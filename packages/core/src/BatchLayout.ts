@@ -1,0 +1,126 @@
+/**
+ * Columns over one ArrayBuffer: the memory shape that every batch kind shares.
+ *
+ *     | column 0: capacity x lanes values | column 1 ... | ...        64-bit columns first, then 32, 16, 8 bits
+ *
+ * Little-endian, fixed width, naturally aligned: the capacity is a multiple of 8 rows. Every 64-bit column also has a
+ * view as 32-bit words (low word at 2i, high word at 2i+1): a loop over words costs about 7 ns a value where BigInt
+ * elements cost about 25.
+ */
+
+/** Width and signedness of one column. */
+export type ColumnType = "i64" | "u64" | "i32" | "u32" | "u16" | "i8" | "u8"
+
+/** One column: its type and how many values a row has in it (10 for the levels of a book). */
+export interface ColumnSpec {
+  readonly type: ColumnType
+  readonly lanes: number
+}
+
+/** The columns of a batch kind, in memory order. */
+export type BatchLayout = { readonly [name: string]: ColumnSpec }
+
+type ViewOf<T extends ColumnType> = T extends "i64"
+  ? BigInt64Array<ArrayBuffer>
+  : T extends "u64"
+    ? BigUint64Array<ArrayBuffer>
+    : T extends "i32"
+      ? Int32Array<ArrayBuffer>
+      : T extends "u32"
+        ? Uint32Array<ArrayBuffer>
+        : T extends "u16"
+          ? Uint16Array<ArrayBuffer>
+          : T extends "i8"
+            ? Int8Array<ArrayBuffer>
+            : Uint8Array<ArrayBuffer>
+
+/** Typed-array views, one per column. */
+export type Columns<L extends BatchLayout> = { readonly [K in keyof L]: ViewOf<L[K]["type"]> }
+
+/** 32-bit word views of the 64-bit columns: low word at 2i, high word at 2i+1. */
+export type ColumnWords<L extends BatchLayout> = {
+  readonly [K in keyof L as L[K]["type"] extends "i64" | "u64" ? K : never]: Int32Array<ArrayBuffer>
+}
+
+/** A column with one value per row. */
+export const column = <T extends ColumnType>(type: T): { readonly type: T; readonly lanes: 1 } => ({
+  type,
+  lanes: 1
+})
+
+/** A column with `lanes` values per row, row-major: value `lane` of row `i` stands at `i * lanes + lane`. */
+export const lanes = <T extends ColumnType>(
+  type: T,
+  count: number
+): { readonly type: T; readonly lanes: number } => ({
+  type,
+  lanes: count
+})
+
+const bytesOf: Record<ColumnType, number> = { i64: 8, u64: 8, i32: 4, u32: 4, u16: 2, i8: 1, u8: 1 }
+
+/** Bytes that one row takes over all columns. */
+export const rowBytes = (layout: BatchLayout): number =>
+  Object.values(layout).reduce((sum, spec) => sum + bytesOf[spec.type] * spec.lanes, 0)
+
+const view = (type: ColumnType, buffer: ArrayBuffer, offset: number, length: number) => {
+  switch (type) {
+    case "i64":
+      return new BigInt64Array(buffer, offset, length)
+    case "u64":
+      return new BigUint64Array(buffer, offset, length)
+    case "i32":
+      return new Int32Array(buffer, offset, length)
+    case "u32":
+      return new Uint32Array(buffer, offset, length)
+    case "u16":
+      return new Uint16Array(buffer, offset, length)
+    case "i8":
+      return new Int8Array(buffer, offset, length)
+    case "u8":
+      return new Uint8Array(buffer, offset, length)
+  }
+}
+
+/** The memory of a batch under construction or built: one buffer and views of it. */
+export interface ColumnSet<L extends BatchLayout> {
+  readonly buffer: ArrayBuffer
+  readonly capacity: number
+  readonly columns: Columns<L>
+  readonly words: ColumnWords<L>
+}
+
+/** Zeroed columns for at least `rows` rows (rounded up to a multiple of 8). */
+export const allocate = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> => {
+  const capacity = Math.max(8, Math.ceil(rows / 8) * 8)
+  const buffer = new ArrayBuffer(capacity * rowBytes(layout))
+  const columns: Record<string, unknown> = {}
+  const words: Record<string, unknown> = {}
+  let offset = 0
+  for (const [name, spec] of Object.entries(layout)) {
+    const length = capacity * spec.lanes
+    columns[name] = view(spec.type, buffer, offset, length)
+    if (bytesOf[spec.type] === 8) words[name] = new Int32Array(buffer, offset, length * 2)
+    offset += length * bytesOf[spec.type]
+  }
+  return { buffer, capacity, columns: columns as Columns<L>, words: words as ColumnWords<L> }
+}
+
+/** Views of rows `[start, end)` of a column set; shares the memory. */
+export const window = <const L extends BatchLayout>(
+  layout: L,
+  set: Pick<ColumnSet<L>, "columns" | "words">,
+  start: number,
+  end: number
+): Pick<ColumnSet<L>, "columns" | "words"> => {
+  const columns: Record<string, unknown> = {}
+  const words: Record<string, unknown> = {}
+  for (const [name, spec] of Object.entries(layout)) {
+    const from = start * spec.lanes
+    const to = end * spec.lanes
+    columns[name] = set.columns[name as keyof L].subarray(from, to)
+    if (bytesOf[spec.type] === 8)
+      words[name] = (set.words as Record<string, Int32Array>)[name]!.subarray(from * 2, to * 2)
+  }
+  return { columns: columns as Columns<L>, words: words as ColumnWords<L> }
+}

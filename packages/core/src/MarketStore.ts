@@ -1,0 +1,252 @@
+/**
+ * The store of market data: every row exactly once after any crash, with a ledger of what was written and a record of
+ * which times are held. One contract for every database; `capabilities` tells what the one at hand can do.
+ *
+ * Times of rows are `MarketSchema.clock` times; coverage is on the index clock of dataset and schema. Ranges are
+ * half-open. Reads come in (time ns, tsRecv, key, instrument) order as batches; interrupting a read frees its connection.
+ */
+import { Context, type Effect, type Stream } from "effect"
+import type { BarBatch, BarSource } from "./BarBatch.ts"
+import type { BookBatch } from "./BookBatch.ts"
+import type { CoverageClaim, CoverageSpan, CoverageState } from "./Coverage.ts"
+import type {
+  Instrument,
+  InstrumentDetails,
+  InstrumentDirectory,
+  InstrumentId,
+  Listing,
+  ListingClaim
+} from "./Instrument.ts"
+import type { MarketBatch } from "./MarketBatch.ts"
+import type { MarketSchema } from "./MarketSchema.ts"
+import type { QuoteBatch } from "./QuoteBatch.ts"
+import type { StoreError } from "./StoreError.ts"
+import type { Timeframe } from "./Timeframe.ts"
+import type { TimeRange } from "./TimeRange.ts"
+import type { TradeBatch } from "./TradeBatch.ts"
+
+/** What was found at the other end, and what follows from it. */
+export interface StoreCapabilities {
+  readonly edition: "postgresql" | "timescaledb-apache" | "timescaledb-community"
+  /** `18.4`, and the extension's version where there is one. */
+  readonly serverVersion: string
+  readonly extensionVersion?: string | undefined
+  readonly embedded: boolean
+  readonly partitioning: "range" | "hypertable"
+  readonly compression: boolean
+  readonly continuousAggregates: boolean
+  readonly bulkProfile: boolean
+  /** Sentences for people: what is missing because of the edition. */
+  readonly notes: ReadonlyArray<string>
+}
+
+/** Where rows come from, for the ledger. */
+export interface IngestSource {
+  readonly kind: "import" | "backfill" | "live" | "spool" | "replay"
+  /** File path, request text or session name: for people. */
+  readonly source: string
+  readonly provider: string
+  readonly dataset: string
+  readonly schema?: MarketSchema | undefined
+  /**
+   * Names the content and how it is cut into segments (`sha256:... rows=65536`): a run of an equal fingerprint is
+   * resumed, or answered as complete. Absent: always a new run.
+   */
+  readonly fingerprint?: string | undefined
+}
+
+/** A run of the ledger. */
+export interface IngestRun {
+  readonly id: bigint
+  /** Segments 0 .. nextSegment-1 are committed; an append of one of them writes nothing. */
+  readonly nextSegment: number
+  /** Set where the whole source was written before. */
+  readonly completedAt?: bigint | undefined
+  /** Rows that the committed segments held. */
+  readonly rows: bigint
+}
+
+/** What an append speaks for; written in the same transaction as the rows. */
+export interface AppendClaim {
+  readonly run: bigint
+  /** Number of this append in its run, from 0, without holes. */
+  readonly segment: number
+  /** Ranges that are completely held once this append is in; usually on the last segment of a source. */
+  readonly coverage?: ReadonlyArray<CoverageClaim> | undefined
+  /**
+   * What happens where a key meets different content. "keep" leaves the stored row and keeps the new one as a
+   * conflict; "replace" (authoritative history over live data) does the reverse for the whole microsecond.
+   */
+  readonly onConflict?: "keep" | "replace" | undefined
+}
+
+/** What became of the rows of an append. inserted + duplicates + conflicts = rows of the batch, unless `skipped`. */
+export interface AppendResult {
+  readonly inserted: number
+  /** Rows whose key was there with equal content. */
+  readonly duplicates: number
+  /** Rows whose key was there with different content; both are kept, one of them in the conflicts table. */
+  readonly conflicts: number
+  /** The ledger had this segment already: nothing was written. */
+  readonly skipped: boolean
+}
+
+/** Which rows to read. */
+export interface ReadRequest {
+  readonly instruments: ReadonlyArray<InstrumentId>
+  readonly range: TimeRange
+  /** Largest number of rows per batch; default 65,536. */
+  readonly batchRows?: number | undefined
+}
+
+/** Quotes and books of one schema. */
+export interface SchemaReadRequest extends ReadRequest {
+  readonly schema: MarketSchema
+}
+
+/** Bars of one length. */
+export interface BarReadRequest extends ReadRequest {
+  readonly timeframe: Timeframe
+  /** Default "trades": bars made from the stored trades. */
+  readonly source?: BarSource | undefined
+  /** Put a bar without trades (open = high = low = close = last close, volume 0) where there were none. Default false. */
+  readonly fill?: boolean | undefined
+}
+
+/** Rows per instrument, schema and UTC day. */
+export interface DailyAvailability {
+  readonly instrument: InstrumentId
+  readonly schema: MarketSchema
+  /** Start of the UTC day, ns. */
+  readonly day: bigint
+  readonly rows: bigint
+  readonly first: bigint
+  readonly last: bigint
+}
+
+/** An entry of the symbol registry as stored; see `InstrumentRegistry`. */
+export interface SymbolEntry {
+  /** Canonical or provider text as collected: `GLBX.MDP3:ES.FUT`. */
+  readonly symbol: string
+  readonly provider: string
+  readonly dataset: string
+  readonly stypeIn: string
+  /** Schemas to collect; empty means the configured default. */
+  readonly schemas: ReadonlyArray<MarketSchema>
+  readonly enabled: boolean
+  readonly source: "database" | "config" | "discovery"
+  readonly discoveredAt: bigint
+  /** Tombstone: the symbol was removed on purpose and discovery must not bring it back. */
+  readonly removedAt?: bigint | undefined
+  readonly assetClass?: string | undefined
+  readonly exchange?: string | undefined
+  readonly metadata?: { readonly [key: string]: unknown } | undefined
+}
+
+/** State of one schema migration. */
+export interface MigrationState {
+  readonly version: number
+  readonly name: string
+  readonly appliedAt?: bigint | undefined
+  /** Whether an applied migration's text differs from this program's. */
+  readonly drifted: boolean
+}
+
+/** Everything that is stored about instruments. */
+export interface InstrumentTables {
+  readonly instruments: ReadonlyMap<InstrumentId, Instrument>
+  readonly listings: ReadonlyArray<Listing>
+  readonly directory: InstrumentDirectory
+}
+
+/** Table sizes and ages for `dm status`. */
+export interface StoreStatistics {
+  readonly databaseBytes: bigint
+  readonly tables: ReadonlyArray<{
+    readonly table: string
+    /** Estimate of the planner, exact after an analyse. */
+    readonly rows: bigint
+    readonly bytes: bigint
+    readonly partitions: number
+    readonly oldest?: bigint | undefined
+    readonly newest?: bigint | undefined
+  }>
+  readonly conflicts: bigint
+  readonly runs: { readonly completed: bigint; readonly open: bigint }
+}
+
+/** Reads and writes market data. */
+export class MarketStore extends Context.Service<
+  MarketStore,
+  {
+    readonly capabilities: StoreCapabilities
+
+    /** Starts or resumes a run of the ledger. */
+    readonly beginRun: (source: IngestSource) => Effect.Effect<IngestRun, StoreError>
+    /** Marks a run as complete. */
+    readonly completeRun: (run: bigint) => Effect.Effect<void, StoreError>
+    /**
+     * Writes a batch of any kind in one transaction with its ledger segment and coverage. Repeating it (same run and
+     * segment, or the same rows under another run) changes nothing. The batch is only read.
+     */
+    readonly append: (batch: MarketBatch, claim: AppendClaim) => Effect.Effect<AppendResult, StoreError>
+    /** Writes coverage without rows: a source that was complete and empty, or a claim for rows already written. */
+    readonly claimCoverage: (claims: ReadonlyArray<CoverageClaim>) => Effect.Effect<void, StoreError>
+    /** Marks ranges as missing, none or expired. */
+    readonly markCoverage: (spans: ReadonlyArray<CoverageSpan>) => Effect.Effect<void, StoreError>
+    /** Spans of the instruments within the range; all of them where none is named. */
+    readonly coverage: (request: {
+      readonly instruments?: ReadonlyArray<InstrumentId> | undefined
+      readonly schema?: MarketSchema | undefined
+      readonly range?: TimeRange | undefined
+      readonly states?: ReadonlyArray<CoverageState> | undefined
+    }) => Effect.Effect<ReadonlyArray<CoverageSpan>, StoreError>
+
+    readonly readTrades: (request: ReadRequest) => Stream.Stream<TradeBatch, StoreError>
+    readonly readQuotes: (request: SchemaReadRequest) => Stream.Stream<QuoteBatch, StoreError>
+    readonly readBars: (request: BarReadRequest) => Stream.Stream<BarBatch, StoreError>
+    readonly readBook: (request: SchemaReadRequest) => Stream.Stream<BookBatch, StoreError>
+    /** The newest `count` trades of each instrument, in read order. */
+    readonly lastTrades: (
+      instruments: ReadonlyArray<InstrumentId>,
+      count: number
+    ) => Effect.Effect<TradeBatch, StoreError>
+    readonly availability: (request: {
+      readonly instruments?: ReadonlyArray<InstrumentId> | undefined
+      readonly range?: TimeRange | undefined
+    }) => Effect.Effect<ReadonlyArray<DailyAvailability>, StoreError>
+
+    /**
+     * Finds or makes the instruments of these claims, extends their listings, fills in details; ids in claim order.
+     * A raw symbol that comes back after more than a year, or with another expiration, is another instrument.
+     */
+    readonly registerListings: (
+      claims: ReadonlyArray<ListingClaim>
+    ) => Effect.Effect<ReadonlyArray<Instrument>, StoreError>
+    /** Instruments and listings, of some datasets or all. */
+    readonly loadInstruments: (
+      datasets?: ReadonlyArray<string>
+    ) => Effect.Effect<InstrumentTables, StoreError>
+    /** Details as far as definitions told them. */
+    readonly instrumentDetails: (id: InstrumentId) => Effect.Effect<InstrumentDetails | undefined, StoreError>
+
+    readonly symbolEntries: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>
+    readonly putSymbolEntries: (entries: ReadonlyArray<SymbolEntry>) => Effect.Effect<void, StoreError>
+
+    /** Removes whole partitions of trades older than `before` and marks their coverage expired in the same transaction. */
+    readonly expireTrades: (before: bigint) => Effect.Effect<{ readonly partitions: number }, StoreError>
+    readonly statistics: Effect.Effect<StoreStatistics, StoreError>
+  }
+>()("@data-manager/core/MarketStore") {}
+
+/** Schema migrations of a store; apart from `MarketStore`, which needs them applied. */
+export class StoreMigrations extends Context.Service<
+  StoreMigrations,
+  {
+    readonly status: Effect.Effect<ReadonlyArray<MigrationState>, StoreError>
+    /** Applies everything up to `to` (default: all), each in its own transaction; safe with several processes. */
+    readonly up: (to?: number) => Effect.Effect<ReadonlyArray<MigrationState>, StoreError>
+    /** Takes back everything above `to` (default: the newest one). Data of the tables dropped is gone. */
+    readonly down: (to?: number) => Effect.Effect<ReadonlyArray<MigrationState>, StoreError>
+  }
+>()("@data-manager/core/StoreMigrations") {}
