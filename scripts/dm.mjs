@@ -1,11 +1,11 @@
 // Runs the `dm` command line from its TypeScript sources, as `npm run --silent dm -- ARGS...` does.
-import { spawn } from "node:child_process"
+// It must stay readable by Node 18 and 20.
 import { resolve } from "node:path"
-import { fileURLToPath } from "node:url"
+import { prepare, root, run } from "./toolchain.mjs"
 
-const bin = resolve(fileURLToPath(import.meta.url), "../../packages/cli/src/bin.ts")
-const argv = ["--conditions=source", "--disable-warning=ExperimentalWarning", bin, ...process.argv.slice(2)]
-const cwd = process.env.INIT_CWD ?? process.cwd()
-const child = spawn(process.execPath, argv, { stdio: "inherit", cwd })
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
-child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : signal === "SIGKILL" ? 137 : 143)))
+const { node, env } = await prepare()
+const bin = resolve(root, "packages/cli/src/bin.ts")
+const flags = ["--conditions=source", "--disable-warning=ExperimentalWarning"]
+// npm starts scripts in the workspace's root; files that the user names are relative to where the user stands.
+const cwd = process.cwd() === root ? (process.env.INIT_CWD ?? root) : process.cwd()
+process.exit(await run(node, [...flags, bin, ...process.argv.slice(2)], { cwd, env }))
