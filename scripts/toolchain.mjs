@@ -233,7 +233,12 @@ const nodeForWork = () => (isNewEnough(process.versions.node) ? process.execPath
 
 /** The environment for programs of this workspace: its own binaries first, then the right Node and pnpm. */
 export const workEnv = () => {
-  const folders = [join(root, "node_modules", ".bin"), dirname(nodeForWork()), pnpmFolder, process.env.PATH ?? ""]
+  const folders = [
+    join(root, "node_modules", ".bin"),
+    dirname(nodeForWork()),
+    pnpmFolder,
+    process.env.PATH ?? ""
+  ]
   return { ...cleanEnv(), PATH: folders.join(delimiter) }
 }
 
