@@ -27,9 +27,13 @@ export * from "./TransportError.ts"
 export * as UnixNanos from "./UnixNanos.ts"
 
 // section: contracts
+export * from "./FileSource.ts"
 export * from "./InstrumentRegistry.ts"
 export * from "./MarketStore.ts"
 export * from "./Provider.ts"
 export * from "./ProviderRegistry.ts"
 export * from "./Publication.ts"
 export * from "./Subscription.ts"
+
+// section: engine
+export * as FileImport from "./FileImport.ts"
