@@ -1,12 +1,41 @@
+import { existsSync, readdirSync } from "node:fs"
+import { join } from "node:path"
 import { defineConfig } from "vitest/config"
+
+const root = import.meta.dirname
+
+// `npm run test:long` sets this; the files it names are left out of every other run.
+const long = process.env.DM_TEST_LONG === "1"
+const testFiles = long ? "*.long.test.{ts,mjs}" : "*.test.{ts,mjs}"
+const exclude = ["**/node_modules/**", ...(long ? [] : ["**/*.long.test.*"])]
+
+// A package whose tests share something costly (a database server) starts it in `test/TestServer.ts`, which exports
+// `setup(project)` and returns or exports `teardown`; it runs once per run, and only when tests of that package run.
+const sharedSetup = (folder: string) => {
+  const file = join(root, folder, "test", "TestServer.ts")
+  return existsSync(file) ? { globalSetup: [file] } : {}
+}
+
+const project = (name: string, folder: string, tests: string) => ({
+  extends: true as const,
+  test: { name, include: [`${folder}/${tests}/**/${testFiles}`], exclude, ...sharedSetup(folder) }
+})
+
+const packages = readdirSync(join(root, "packages"))
+  .filter((name) => existsSync(join(root, "packages", name, "package.json")))
+  .map((name) => project(name, `packages/${name}`, "test"))
+
+// With a file name in DM_TEST_REPORT the results are written there as JSON, too.
+const report = process.env.DM_TEST_REPORT
+const json: Array<[string, object]> = report === undefined ? [] : [["json", { outputFile: report }]]
 
 export default defineConfig({
   resolve: { conditions: ["source"] },
   ssr: { resolve: { conditions: ["source"] } },
   test: {
-    include: ["packages/*/test/**/*.test.ts"],
-    exclude: ["**/*.long.test.ts", "**/node_modules/**"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000
+    projects: [...packages, project("scripts", "scripts", "test")],
+    reporters: [["default", { summary: false }], join(root, "scripts/SkipReporter.mjs"), ...json],
+    testTimeout: long ? 600_000 : 30_000,
+    hookTimeout: long ? 600_000 : 60_000
   }
 })
