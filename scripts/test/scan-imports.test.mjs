@@ -1,11 +1,10 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the sources scanned here are data in quotes
 import { assert, describe, it } from "vitest"
 import { scanImports, scanTerminalUses, tokenize } from "../scan-imports.mjs"
 
 const summary = (source) =>
   scanImports(source).map(({ specifier, kind, line }) => `${line} ${kind} ${specifier}`)
 
-// The templates in these sources are data, in quotes on purpose.
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: see above
 describe("scanImports", () => {
   const cases = [
     ["a default import", 'import a from "x"', ["1 static x"]],
