@@ -37,3 +37,6 @@ export * from "./Subscription.ts"
 
 // section: engine
 export * as FileImport from "./FileImport.ts"
+
+// section: operation
+export * as DataManagerConfig from "./DataManagerConfig.ts"
