@@ -27,7 +27,9 @@ const all = listed()
 const chosen = all.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
 if (chosen.length === 0) {
   const names = all.map(({ name }) => `  ${name}\n`).join("")
-  console.error(`bench: no benchmark is called ${wanted.join(" or ")}; there are:\n${names || "  none\n"}`)
+  console.error(
+    `bench: no benchmark is called ${wanted.join(" or ") || "*"}; there are:\n${names || "  none\n"}`
+  )
   process.exit(2)
 }
 

@@ -1,0 +1,215 @@
+// usage: node scripts/pack-smoke.mjs            (after `npm run build`)
+// What a user of the published packages meets: packs every package, checks what is inside, installs the tarballs with
+// plain npm into an empty project under the oldest Node that `engines` allows, and there imports every export, checks
+// the types of every export and runs `dm`.
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { delimiter, dirname, join } from "node:path"
+import { fetchNode, prepare, root } from "./toolchain.mjs"
+
+const oldestNode = "22.19.0"
+const stepLimitMs = 300_000
+
+const results = []
+const report = (name, problem) => {
+  results.push(problem === undefined)
+  console.log(`${problem === undefined ? "ok    " : "FAILED"} ${name}`)
+  if (problem !== undefined) console.log(problem.replace(/^/gm, "         "))
+  return problem === undefined
+}
+
+/** Runs a program; answers with its standard output, or throws with everything it wrote. */
+const output = (file, argv, options) => {
+  const found = spawnSync(file, argv, {
+    encoding: "utf8",
+    timeout: stepLimitMs,
+    maxBuffer: 2 ** 26,
+    ...options
+  })
+  if (found.status === 0) return found.stdout
+  const ending = found.error?.message ?? `exit code ${found.status ?? found.signal}`
+  throw new Error(
+    `${file} ${argv.join(" ")}: ${ending}\n${found.stdout ?? ""}${found.stderr ?? ""}`.trimEnd()
+  )
+}
+
+const attempt = (name, work) => {
+  try {
+    return report(name, work() ?? undefined)
+  } catch (error) {
+    return report(name, error.message)
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// One package
+
+const publicPackages = () =>
+  readdirSync(join(root, "packages"))
+    .map((name) => join(root, "packages", name))
+    .filter((folder) => existsSync(join(folder, "package.json")))
+    .map((folder) => ({ folder, manifest: JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) }))
+    .filter(({ manifest }) => manifest.private !== true)
+
+/** The files that `exports` and `bin` name, without the ones behind the workspace's own `source` condition. */
+const namedFiles = ({ exports, bin }) => {
+  const targets = (value) => {
+    if (typeof value === "string") return [value]
+    return Object.entries(value ?? {}).flatMap(([key, target]) => (key === "source" ? [] : targets(target)))
+  }
+  return [...targets(exports), ...targets(bin)].filter((target) => !target.includes("*"))
+}
+
+const contentProblem = (tarball, env) => {
+  const files = output("tar", ["-tzf", tarball], { env }).split("\n")
+  const has = (path) => files.includes(`package/${path.replace(/^\.\//, "")}`)
+  const manifest = JSON.parse(output("tar", ["-xzOf", tarball, "package/package.json"], { env }))
+  const dependencies = {
+    ...manifest.dependencies,
+    ...manifest.optionalDependencies,
+    ...manifest.peerDependencies
+  }
+  const problems = [
+    ...["README.md", "LICENSE"].filter((name) => !has(name)).map((name) => `${name} is missing`),
+    ...namedFiles(manifest)
+      .filter((path) => !has(path))
+      .map((path) => `${path} is named in package.json but missing: is the package built?`),
+    ...files
+      .filter((path) =>
+        /(\.test\.|\.bench\.|\.tsbuildinfo$|^package\/(test|benchmark|node_modules)\/)/.test(path)
+      )
+      .map((path) => `${path} does not belong into a published package`),
+    ...Object.entries(dependencies)
+      .filter(([, range]) => /^(workspace|catalog|file|link):/.test(range))
+      .map(([name, range]) => `the range of ${name} is "${range}", which npm does not know`)
+  ]
+  if (manifest.engines?.node !== ">=22.19") problems.push('engines.node is not ">=22.19"')
+  return problems.length === 0 ? undefined : problems.join("\n")
+}
+
+const packOne = ({ folder, manifest }, destination, env) => {
+  const into = join(destination, manifest.name.replace(/\W+/g, "-"))
+  mkdirSync(into)
+  let tarball
+  attempt(`${manifest.name}: pack`, () => {
+    output("pnpm", ["pack", "--pack-destination", into], { cwd: folder, env })
+    tarball = join(into, readdirSync(into)[0])
+    return contentProblem(tarball, env)
+  })
+  if (tarball === undefined) return []
+  attempt(`${manifest.name}: publint`, () => void output("publint", ["run", tarball, "--strict"], { env }))
+  return [{ name: manifest.name, manifest, tarball }]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// A project that uses them
+
+const exportNames = ({ name, manifest }) =>
+  Object.entries(manifest.exports ?? {})
+    .filter(([subpath, target]) => target !== null && subpath !== "./package.json" && !subpath.includes("*"))
+    .map(([subpath]) => name + subpath.slice(1))
+
+const makeConsumer = (folder, packed, env) => {
+  mkdirSync(folder)
+  writeFileSync(join(folder, "package.json"), '{ "name": "consumer", "private": true, "type": "module" }\n')
+  const quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+  const tarballs = packed.map(({ tarball }) => tarball)
+  output("npm", ["install", "--engine-strict", ...quiet, ...tarballs], { cwd: folder, env })
+}
+
+/** Ends by itself only when the import leaves nothing running. */
+const importProgram = `const name = process.argv[2]
+if (Object.keys(await import(name)).length === 0) throw new Error(name + " exports nothing")
+`
+
+const checkTypes = (folder, names, workspaceEnv) => {
+  const lines = names.map((name, index) => `import * as export${index} from "${name}"\nvoid export${index}\n`)
+  writeFileSync(join(folder, "consumer.ts"), lines.join(""))
+  const compilerOptions = {
+    target: "ES2023",
+    lib: ["ES2023", "ESNext.Disposable"],
+    module: "NodeNext",
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: []
+  }
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["consumer.ts"] }))
+  output("tsc", ["-p", folder, "--pretty", "false"], { env: workspaceEnv })
+}
+
+const dmVersionProblem = (dm, version, options) => {
+  const text = output(dm, ["--version"], options)
+  return text.includes(version) ? undefined : `dm --version printed ${JSON.stringify(text)}, not ${version}`
+}
+
+const dmHelpProblem = (dm, options) => {
+  const text = output(dm, ["--help"], options)
+  return /\bdm\b/.test(text) && text.includes("import") ? undefined : `dm --help printed:\n${text}`
+}
+
+/** On a Node that is too old `dm` says so in one line and fails. */
+const oldNodeProblem = (node, dm, folder) => {
+  const found = spawnSync(node, [dm, "--version"], { cwd: folder, encoding: "utf8", timeout: stepLimitMs })
+  const lines = found.stderr.trimEnd().split("\n")
+  const isClear =
+    found.status !== 0 && found.stdout === "" && lines.length === 1 && lines[0].includes("22.19")
+  return isClear ? undefined : `exit code ${found.status}, printed:\n${found.stdout}${found.stderr}`
+}
+
+/** The Node that started the whole run, when it is too old for the packages. */
+const olderNode = () => {
+  const candidates = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, "node"))
+  return candidates.filter(existsSync).find((file) => {
+    const version = spawnSync(file, ["--version"], { encoding: "utf8" }).stdout ?? ""
+    return /^v(1[0-9]|2[01])\./.test(version)
+  })
+}
+
+const useInProject = async (packed, folder, workspaceEnv) => {
+  const node = await fetchNode(oldestNode)
+  const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` }
+  const options = { cwd: folder, env }
+  const version = output("node", ["--version"], { env }).trim()
+  if (
+    !attempt(`npm install of ${packed.length} tarballs under Node ${version}`, () =>
+      makeConsumer(folder, packed, env)
+    )
+  ) {
+    return
+  }
+  const names = packed.flatMap(exportNames)
+  writeFileSync(join(folder, "import.mjs"), importProgram)
+  for (const name of names) {
+    attempt(
+      `import ${name}`,
+      () => void output("node", ["import.mjs", name], { ...options, timeout: 30_000 })
+    )
+  }
+  attempt("types of every export", () => checkTypes(folder, names, workspaceEnv))
+  const cli = packed.find(({ manifest }) => manifest.bin?.dm !== undefined)
+  const dm = join(folder, "node_modules", ".bin", "dm")
+  attempt("dm --version", () => dmVersionProblem(dm, cli?.manifest.version, options))
+  attempt("dm --help", () => dmHelpProblem(dm, options))
+  const old = olderNode()
+  if (old === undefined) console.log("skipped dm on an old Node: no Node older than 22 on this machine")
+  else attempt("dm on a Node that is too old says so in one line", () => oldNodeProblem(old, dm, folder))
+}
+
+const main = async () => {
+  const { env } = await prepare({ pnpm: true })
+  const work = mkdtempSync(join(tmpdir(), "dm-pack-"))
+  try {
+    const packed = publicPackages().flatMap((pack) => packOne(pack, work, env))
+    await useInProject(packed, join(work, "consumer"), env)
+  } finally {
+    rmSync(work, { recursive: true, force: true })
+  }
+  const failed = results.filter((passed) => !passed).length
+  console.log(`pack: ${results.length - failed} passed, ${failed} failed`)
+  process.exit(failed === 0 ? 0 : 1)
+}
+
+await main()
