@@ -13,13 +13,17 @@ export interface Decimal {
 /** A decimal from its parts. */
 export const make = (mantissa: bigint, exponent: number): Decimal => ({ mantissa, exponent })
 
+/** Longest text that is read as a number: reading digits takes more than linear time, and no price has this many. */
+export const MaxTextLength = 1_000
+
 const pattern = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/
 
 /**
  * Reads `12`, `-0.5`, `.5`, `1.`, `1e-8`; keeps the written precision (`1.50` is 150 x 10^-2).
- * Undefined where the text is not a decimal number.
+ * Undefined where the text is not a decimal number or longer than `MaxTextLength`.
  */
 export const parse = (text: string): Decimal | undefined => {
+  if (text.length > MaxTextLength) return undefined
   const match = pattern.exec(text.trim())
   if (match === null) return undefined
   const [, sign, whole = "", fraction = "", power] = match

@@ -51,12 +51,10 @@ export const resolve = (
   range?: TimeRange.TimeRange | undefined
 ): { readonly instrument: InstrumentId } | SymbolProblem => {
   const asked = parse(text)
-  const named = listings.filter(
-    (l) =>
-      (asked.dataset !== undefined && l.dataset === asked.dataset && l.rawSymbol === asked.rawSymbol) ||
-      // A short form may itself contain a colon, so the whole text is tried as a raw symbol, too.
-      l.rawSymbol === text
-  )
+  const full = listings.filter((l) => l.dataset === asked.dataset && l.rawSymbol === asked.rawSymbol)
+  // A raw symbol may itself contain a colon, so a text that is no full form is tried as a short one. Never both: what
+  // an ambiguity error tells people to write must itself be unambiguous.
+  const named = full.length > 0 ? full : listings.filter((l) => l.rawSymbol === text)
   if (named.length === 0) return { _tag: "Unknown", text, similar: similar(asked.rawSymbol, listings) }
   const symbols = [...new Set(named.map((l) => make(l.dataset, l.rawSymbol)))]
   if (symbols.length > 1) return { _tag: "Ambiguous", text, candidates: symbols.sort() }

@@ -17,8 +17,9 @@ export const isEmpty = (range: TimeRange): boolean => range.start >= range.end
 /** Whether `t` lies inside. */
 export const contains = (range: TimeRange, t: bigint): boolean => range.start <= t && t < range.end
 
-/** Whether the two share any time. */
-export const overlaps = (a: TimeRange, b: TimeRange): boolean => a.start < b.end && b.start < a.end
+/** Whether the two share any time; an empty range shares none. */
+export const overlaps = (a: TimeRange, b: TimeRange): boolean =>
+  (a.start > b.start ? a.start : b.start) < (a.end < b.end ? a.end : b.end)
 
 /** The shared part, if any. */
 export const intersect = (a: TimeRange, b: TimeRange): TimeRange | undefined =>

@@ -79,9 +79,11 @@ export class OrdinalCounter {
    * Throws `TradeKeyError` past 65,535.
    */
   next(instrument: number, publisher: number, timeLow: number, timeHigh: number, sequence: number): number {
+    // A larger publisher would share its hash key with another instrument's.
+    if (publisher > MaxPublisher) check(publisher, 0)
     const key = (instrument >>> 0) * 32768 + publisher
     const mask = this.#capacity - 1
-    let slot = (Math.imul(instrument, 0x9e3779b1) ^ Math.imul(publisher, 0x85ebca6b)) & mask
+    let slot = slotOf(instrument, publisher, mask)
     while (this.#keys[slot] !== key) {
       if (this.#keys[slot] === -1) return this.#open(slot, key, publisher, timeLow, timeHigh, sequence)
       slot = (slot + 1) & mask
@@ -117,12 +119,10 @@ export class OrdinalCounter {
   }
 
   #open(slot: number, key: number, publisher: number, low: number, high: number, sequence: number): number {
-    if (publisher > MaxPublisher) check(publisher, 0)
     if (this.#size * 2 >= this.#capacity) {
       this.#grow()
       const mask = this.#capacity - 1
-      const instrument = Math.floor(key / 32768)
-      slot = (Math.imul(instrument, 0x9e3779b1) ^ Math.imul(publisher, 0x85ebca6b)) & mask
+      slot = slotOf(Math.floor(key / 32768), publisher, mask)
       while (this.#keys[slot] !== -1) slot = (slot + 1) & mask
     }
     this.#size += 1
@@ -156,7 +156,7 @@ export class OrdinalCounter {
       const key = old.keys[i]!
       if (key === -1) continue
       const instrument = Math.floor(key / 32768)
-      let slot = (Math.imul(instrument, 0x9e3779b1) ^ Math.imul(key - instrument * 32768, 0x85ebca6b)) & mask
+      let slot = slotOf(instrument, key - instrument * 32768, mask)
       while (this.#keys[slot] !== -1) slot = (slot + 1) & mask
       this.#keys[slot] = key
       this.#low[slot] = old.low[i]!
@@ -166,6 +166,13 @@ export class OrdinalCounter {
       this.#seen[slot] = old.seen[i]
     }
   }
+}
+
+/** Where probing starts. All bits of the id reach the low ones: venues number instruments in steps of 2^n, too. */
+const slotOf = (instrument: number, publisher: number, mask: number): number => {
+  const mixed = Math.imul(instrument, 0x9e3779b1) ^ Math.imul(publisher, 0x85ebca6b)
+  const spread = Math.imul(mixed ^ (mixed >>> 16), 0x7feb352d)
+  return (spread ^ (spread >>> 15)) & mask
 }
 
 /** Whether two times, as 32-bit words of i64 nanoseconds, fall into one microsecond. */

@@ -76,6 +76,8 @@ export const parse = (text: string): UnixNanos | undefined => {
     number,
     number
   ]
+  // Date.UTC reads the years 0..99 as 1900..1999; an i64 of nanoseconds reaches back to 1677 only.
+  if (year < 100) return undefined
   const millis = Date.UTC(year, month - 1, day, hour, minute, second)
   const check = new Date(Date.UTC(year, month - 1, day))
   if (check.getUTCMonth() !== month - 1 || check.getUTCDate() !== day) return undefined
