@@ -163,7 +163,7 @@ describe("toNumber", () => {
   it("is the nearest double", () => {
     assert.strictEqual(Decimal.toNumber(d(372025n, -2)), 3720.25)
     assert.strictEqual(Decimal.toNumber(d(1n, -1)), 0.1)
-    assert.strictEqual(Decimal.toNumber(d(9007199254740993n, -3)), 9007199254740.993)
+    assert.strictEqual(Decimal.toNumber(d(1234567890123456789n, -9)), 1234567890.1234567)
     assert.strictEqual(Decimal.toNumber(d(5n, 3)), 5000)
   })
 })
