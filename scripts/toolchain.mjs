@@ -87,17 +87,17 @@ export const run = (file, argv, options = {}) =>
 const heartbeatMs = 2_000
 const abandonedMs = 30_000
 const lockFile = join(home, "lock")
-let lockHolder
 
+/** Takes the lock and answers with what now stands in it; undefined when somebody else holds it. */
 const tryLock = () => {
   const mine = join(home, `lock.${randomUUID()}`)
-  lockHolder = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() })
-  writeFileSync(mine, lockHolder)
+  const holder = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() })
+  writeFileSync(mine, holder)
   try {
     linkSync(mine, lockFile)
-    return true
+    return holder
   } catch (error) {
-    if (error.code === "EEXIST") return false
+    if (error.code === "EEXIST") return undefined
     throw error
   } finally {
     rmSync(mine, { force: true })
@@ -129,9 +129,9 @@ const breakAbandonedLock = () => {
   }
 }
 
-const unlock = () => {
+const unlock = (holder) => {
   try {
-    if (readFileSync(lockFile, "utf8") === lockHolder) rmSync(lockFile, { force: true })
+    if (readFileSync(lockFile, "utf8") === holder) rmSync(lockFile, { force: true })
   } catch {
     // Already gone.
   }
@@ -147,19 +147,22 @@ const beat = () => {
 
 const locked = async (work) => {
   mkdirSync(home, { recursive: true })
-  for (let told = false; !tryLock(); await sleep(100)) {
-    if (!told) note("waiting for another install in this checkout to finish")
-    told = true
+  let holder = tryLock()
+  if (holder === undefined) note("waiting for another install in this checkout to finish")
+  while (holder === undefined) {
     breakAbandonedLock()
+    await sleep(100)
+    holder = tryLock()
   }
   const heart = setInterval(beat, heartbeatMs)
-  process.on("exit", unlock)
+  const release = () => unlock(holder)
+  process.on("exit", release)
   try {
     return await work()
   } finally {
     clearInterval(heart)
-    process.removeListener("exit", unlock)
-    unlock()
+    process.removeListener("exit", release)
+    release()
   }
 }
 
