@@ -237,7 +237,7 @@ const groups: ReadonlyArray<Group> = [
     unit: "ns/row",
     yardstick: doubleLoop,
     cases: [wordLoop, bigintLoop, priceAtLoop, rowLoop],
-    limits: [20, 100, 200, 2_000]
+    limits: [10, 100, 40, 1_000]
   }
 ]
 

@@ -1,9 +1,8 @@
 /** Bars as columns: the provider's own, or made from trades. Column meanings: see `BarLayout`. */
-import { ABSENT_I64 } from "./Absent.ts"
 import { BatchBuilder } from "./BatchBuilder.ts"
 import type { BatchContext } from "./BatchContext.ts"
 import * as Layout from "./BatchLayout.ts"
-import { decimalOf, presentI64, toNumber } from "./ColumnValue.ts"
+import { decimalOf, numberAt, presentI64 } from "./ColumnValue.ts"
 import type * as Decimal from "./Decimal.ts"
 import type { InstrumentId } from "./Instrument.ts"
 
@@ -90,8 +89,7 @@ export class BarBatch {
 
   /** Close as a double, NaN where absent. */
   closeAt(i: number): number {
-    const mantissa = this.columns.close[i]!
-    return mantissa === ABSENT_I64 ? Number.NaN : toNumber(mantissa, this.columns.priceExponent[i]!)
+    return numberAt(this.words.close, i, this.columns.priceExponent[i]!)
   }
 
   /** `DATASET:RAW_SYMBOL` of a row, `#id` where the instrument is not in the directory. */

@@ -1,9 +1,8 @@
 /** Top-of-book quotes as columns: event-driven and sampled ones. Column meanings: see `QuoteLayout`. */
-import { ABSENT_I64 } from "./Absent.ts"
 import { BatchBuilder, DefaultBatchRows } from "./BatchBuilder.ts"
 import type { BatchContext } from "./BatchContext.ts"
 import * as Layout from "./BatchLayout.ts"
-import { decimalOf, presentI32, presentI64, presentU16, presentU32, toNumber } from "./ColumnValue.ts"
+import { decimalOf, numberAt, presentI32, presentI64, presentU16, presentU32 } from "./ColumnValue.ts"
 import type * as Decimal from "./Decimal.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import * as MarketSchema from "./MarketSchema.ts"
@@ -111,14 +110,12 @@ export class QuoteBatch {
 
   /** Best bid as a double, NaN where absent. */
   bidAt(i: number): number {
-    const mantissa = this.columns.bidPrice[i]!
-    return mantissa === ABSENT_I64 ? Number.NaN : toNumber(mantissa, this.columns.priceExponent[i]!)
+    return numberAt(this.words.bidPrice, i, this.columns.priceExponent[i]!)
   }
 
   /** Best ask as a double, NaN where absent. */
   askAt(i: number): number {
-    const mantissa = this.columns.askPrice[i]!
-    return mantissa === ABSENT_I64 ? Number.NaN : toNumber(mantissa, this.columns.priceExponent[i]!)
+    return numberAt(this.words.askPrice, i, this.columns.priceExponent[i]!)
   }
 
   /** `DATASET:RAW_SYMBOL` of a row, `#id` where the instrument is not in the directory. */

@@ -1,9 +1,8 @@
 /** Trades as columns, with row views for people. Column meanings: see `TradeLayout`. */
-import { ABSENT_I64 } from "./Absent.ts"
 import { BatchBuilder, DefaultBatchRows } from "./BatchBuilder.ts"
 import type { BatchContext } from "./BatchContext.ts"
 import * as Layout from "./BatchLayout.ts"
-import { decimalOf, presentI32, presentI64, textOf, toNumber } from "./ColumnValue.ts"
+import { decimalOf, numberAt, presentI32, presentI64, textOf } from "./ColumnValue.ts"
 import type * as Decimal from "./Decimal.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import * as Side from "./Side.ts"
@@ -95,14 +94,12 @@ export class TradeBatch {
 
   /** Price as a double, NaN where absent. For strategies and charts. */
   priceAt(i: number): number {
-    const mantissa = this.columns.price[i]!
-    return mantissa === ABSENT_I64 ? Number.NaN : toNumber(mantissa, this.columns.priceExponent[i]!)
+    return numberAt(this.words.price, i, this.columns.priceExponent[i]!)
   }
 
   /** Size as a double, NaN where absent. */
   sizeAt(i: number): number {
-    const mantissa = this.columns.size[i]!
-    return mantissa === ABSENT_I64 ? Number.NaN : toNumber(mantissa, this.columns.sizeExponent[i]!)
+    return numberAt(this.words.size, i, this.columns.sizeExponent[i]!)
   }
 
   /** Exact price, undefined where absent. */

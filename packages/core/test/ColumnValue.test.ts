@@ -48,6 +48,8 @@ describe("toNumber", () => {
     for (let n = 0; n < 30_000; n++) {
       const mantissa = random.anyI64()
       const exponent = random.between(-40, 20)
+      const words = new Int32Array(new BigInt64Array([0n, mantissa]).buffer)
+      assert.strictEqual(Core.numberAt(words, 1, exponent), Core.toNumber(mantissa, exponent))
       // Reading the exact decimal text is correctly rounded by the language's own rules.
       assert.strictEqual(
         Core.toNumber(mantissa, exponent),
@@ -61,5 +63,24 @@ describe("toNumber", () => {
     for (const mantissa of [2n ** 53n, 2n ** 53n + 1n, -(2n ** 53n), -(2n ** 53n) - 1n, 0n, 1n, -1n])
       for (const exponent of [-23, -22, -1, 0, 1])
         assert.strictEqual(Core.toNumber(mantissa, exponent), Number(`${mantissa}e${exponent}`))
+  })
+
+  it("reads a column's words, NaN where absent alone", () => {
+    const edges = [
+      2n ** 53n - 1n,
+      2n ** 53n,
+      -(2n ** 53n),
+      -(2n ** 53n) - 1n,
+      2n ** 63n - 2n,
+      -(2n ** 63n),
+      -1n,
+      0n
+    ]
+    const words = new Int32Array(new BigInt64Array([...edges, ABSENT_I64]).buffer)
+    for (const exponent of [-128, -23, -22, -9, 0, 1, 127])
+      edges.forEach((mantissa, i) => {
+        assert.strictEqual(Core.numberAt(words, i, exponent), Number(`${mantissa}e${exponent}`))
+      })
+    for (const exponent of [-128, -9, 0, 127]) assert.isNaN(Core.numberAt(words, edges.length, exponent))
   })
 })
