@@ -29,9 +29,14 @@ const packages = readdirSync(join(root, "packages"))
 const report = process.env.DM_TEST_REPORT
 const json: Array<[string, object]> = report === undefined ? [] : [["json", { outputFile: report }]]
 
+// Packages of the workspace resolve to their sources everywhere: in tests, and in the setup files around them.
+const sources = {
+  name: "sources",
+  configEnvironment: () => ({ resolve: { conditions: ["source"] } })
+}
+
 export default defineConfig({
-  resolve: { conditions: ["source"] },
-  ssr: { resolve: { conditions: ["source"] } },
+  plugins: [sources],
   test: {
     projects: [...packages, project("scripts", "scripts", "test")],
     reporters: [["default", { summary: false }], join(root, "scripts/SkipReporter.mjs"), ...json],
