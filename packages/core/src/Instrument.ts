@@ -17,6 +17,7 @@ export type AssetClass =
   | "fx"
   | "crypto"
   | "bond"
+  | "commodity"
   | "index"
   | "unknown"
 

@@ -4,29 +4,7 @@
  * The vendor's ids are unique per dataset and day alone, so a mapping is an interval of days; a row's day is that of its
  * index time. Ids without an interval for a day are reported, so that the caller can register them and go on.
  */
-
-const SECONDS_PER_DAY = 86_400
-const NANOS_PER_DAY = 86_400_000_000_000n
-/** Seconds from words as a double are off by less than this; rows closer to midnight are decided exactly. */
-const DOUBTFUL_SECONDS = 1e-5
-
-/** UTC day number (days since 1970-01-01) of a time in nanoseconds. */
-export const dayOf = (time: bigint): number => {
-  const day = time / NANOS_PER_DAY
-  return Number(time % NANOS_PER_DAY < 0n ? day - 1n : day)
-}
-
-/** Start of a UTC day number, in nanoseconds. */
-export const startOfDay = (day: number): bigint => BigInt(day) * NANOS_PER_DAY
-
-/** UTC day number of a time given as the 32-bit words of its nanoseconds. */
-const dayOfWords = (low: number, high: number): number => {
-  const seconds = high * 4.294967296 + (low >>> 0) * 1e-9
-  const day = Math.floor(seconds / SECONDS_PER_DAY)
-  const rest = seconds - day * SECONDS_PER_DAY
-  if (rest > DOUBTFUL_SECONDS && rest < SECONDS_PER_DAY - DOUBTFUL_SECONDS) return day
-  return dayOf((BigInt(high) << 32n) | BigInt(low >>> 0))
-}
+import { dayOfWords } from "./dbn/IsoDate.ts"
 
 interface DayInterval {
   readonly startDay: number
