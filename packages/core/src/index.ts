@@ -36,6 +36,7 @@ export * from "./Publication.ts"
 export * from "./Subscription.ts"
 
 // section: engine
+export * as BarAggregator from "./BarAggregator.ts"
 export * as FileImport from "./FileImport.ts"
 
 // section: operation
