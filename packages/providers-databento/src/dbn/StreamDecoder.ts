@@ -144,7 +144,7 @@ export class StreamDecoder {
         // `#scan` found a header in place of a record.
         if (this.#state !== "records") continue
       } else if (this.#state === "header") {
-        if (this.#collectHeader()) return this.#block(this.#from, this.#from)
+        if (this.#collectHeader()) return this.#block(this.#from, this.#from, 0)
       } else if (this.#sniff()) continue
       if (this.#fill() > 0) continue
       const header = this.#source.takeHeader()
@@ -233,7 +233,7 @@ export class StreamDecoder {
     if (this.#to > this.#from || this.#state === "header")
       throw new DbnError("corrupt", "DBZ metadata in the middle of a record", this.#at(0))
     this.#begin(header, 1)
-    return this.#block(0, 0)
+    return this.#block(0, 0, 0)
   }
 
   #begin(metadata: DbnMetadata, version: DbnVersion): void {
@@ -320,6 +320,7 @@ export class StreamDecoder {
     let p = start
     let head = -1
     let length = 0
+    let count = 0
     while (p < end) {
       const word = words[p]!
       if ((word & 0xffff) !== head) {
@@ -336,9 +337,9 @@ export class StreamDecoder {
       }
       if (p + length > end) break
       p += length
+      count++
     }
-    if (p === start) return undefined
-    return this.#block(start * 4, p * 4)
+    return count === 0 ? undefined : this.#block(start * 4, p * 4, count)
   }
 
   /**
@@ -379,8 +380,8 @@ export class StreamDecoder {
     return false
   }
 
-  /** Gives out buffer bytes `[from, to)`. */
-  #block(from: number, to: number): RecordBlock {
+  /** Gives out buffer bytes `[from, to)`: `length` records. */
+  #block(from: number, to: number, length: number): RecordBlock {
     const offset = this.#offset
     this.#from = to
     this.#offset += to - from
@@ -393,7 +394,8 @@ export class StreamDecoder {
       tsOut: this.#tsOut,
       metadata: this.#metadata,
       segment: this.#segment,
-      offset
+      offset,
+      length
     }
     return this.#upgrade === undefined ? new RecordBlock(init) : this.#upgrade.block(init)
   }

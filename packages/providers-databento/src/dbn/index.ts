@@ -10,6 +10,7 @@ export { type DbnSchema, type KnownSchema, schemaCode, schemaFromCode, schemas }
 export * as Flag from "./Flag.ts"
 export * from "./IsoDate.ts"
 export * from "./Layout.ts"
+export * from "./MboColumns.ts"
 export * from "./Publisher.ts"
 export * from "./RecordBlock.ts"
 export * from "./RecordEncoder.ts"
