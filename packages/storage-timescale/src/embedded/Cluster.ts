@@ -3,34 +3,21 @@
  * Only a complete `postgres/` appears, by one rename. A process killed on the way leaves a folder that is removed later
  * and never looked at, and of two that start at once the second finds the first one's result and uses it.
  */
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, statfsSync, writeFileSync } from "node:fs"
+import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, writeFileSync } from "node:fs"
 import { rename, rm } from "node:fs/promises"
 import { join } from "node:path"
-import { StoreError, StoreExhausted } from "@data-manager/core"
+import { StoreError } from "@data-manager/core"
 import { Effect, Redacted } from "effect"
 import type { Binaries } from "./Binaries.ts"
 import * as ChildProgram from "./ChildProgram.ts"
 import * as Credentials from "./Credentials.ts"
 import { type DataDirectory, give, homeLayout, initName } from "./DataDirectory.ts"
-import { codeOf, failure, fileFailure, programFailure } from "./EmbeddedFailure.ts"
+import { codeOf, fileFailure, programFailure, spaceFailure } from "./EmbeddedFailure.ts"
 import type { ServerUser } from "./ServerUser.ts"
 
 const operation = "create embedded database"
 /** A new cluster takes 56 MB (measured) and its first WAL files grow at once. Bytes. */
 const leastSpace = 128 * 1024 * 1024
-
-const checkSpace = (path: string): void => {
-  const { bavail, bsize } = statfsSync(path)
-  if (bavail * bsize >= leastSpace) return
-  throw failure(
-    operation,
-    new StoreExhausted({
-      resource: "disk",
-      detail: `${path} has ${Math.floor((bavail * bsize) / 1048576)} MB free; a new database needs ${leastSpace / 1048576} MB`,
-      hint: "free space there, or choose another data directory (--data-dir, DM_DATA_DIR)"
-    })
-  )
-}
 
 const attempt = <A>(path: string, body: () => A | Promise<A>): Effect.Effect<A, StoreError> =>
   Effect.tryPromise({
@@ -160,7 +147,8 @@ export const create = (
   const remove = Effect.promise(() => rm(temporary, { recursive: true, force: true }).catch(() => {}))
   return Effect.gen(function* () {
     yield* attempt(directory.path, () => {
-      checkSpace(directory.path)
+      const full = spaceFailure(operation, directory.path, leastSpace, "a new database")
+      if (full !== undefined) throw full
       // Closed to everybody else, but the server's user passes through.
       makeFolder(temporary, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }, 0o711)
     })

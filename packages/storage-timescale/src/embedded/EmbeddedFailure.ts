@@ -1,4 +1,5 @@
 /** What goes wrong with files, programs and the embedded server itself, as `StoreError`s that say what to do. */
+import { statfsSync } from "node:fs"
 import {
   StoreAccessDenied,
   StoreError,
@@ -48,6 +49,22 @@ export const fileFailure = (operation: string, path: string, cause: unknown): St
   return failure(operation, new StoreServerFault({ detail }), cause)
 }
 
+const mebibyte = 1024 * 1024
+
+/** The error of a disk with less than `least` free; undefined where there is enough. Bytes. */
+export const spaceFailure = (
+  operation: string,
+  path: string,
+  least: number,
+  purpose: string
+): StoreError | undefined => {
+  const { bavail, bsize } = statfsSync(path)
+  const free = bavail * bsize
+  if (free >= least) return undefined
+  const detail = `${path}: no space left (${Math.floor(free / mebibyte)} MB free; ${purpose} needs ${least / mebibyte} MB)`
+  return failure(operation, diskFull(detail))
+}
+
 /** Last lines of a program's output, short enough for one message. */
 const lastLines = (output: string): string =>
   output
@@ -80,6 +97,14 @@ const symptoms: ReadonlyArray<Symptom> = [
     pattern: /exec format error|cannot execute binary|bad CPU type/i,
     reason: (detail) =>
       new StoreIncompatible({ detail, hint: `the binaries are made for another processor; ${ownServer}` })
+  },
+  {
+    pattern: /could not look up effective user ID/i,
+    reason: (detail) =>
+      new StoreIncompatible({
+        detail,
+        hint: `PostgreSQL needs a name for the user it runs as: add the id to /etc/passwd, run as a user that has a name, or ${ownServer}`
+      })
   },
   { pattern: /Read-only file system|Permission denied/i, reason: denied },
   {

@@ -195,11 +195,13 @@ const attachOrStart = (plan: Plan, port?: number): Effect.Effect<void, StoreErro
     )
   })
 
-/** Attaches again to a server that was stopped on purpose and that somebody else starts again. */
-const attachOnly = (plan: Plan): Effect.Effect<void, StoreError> =>
+/** Holds the server again that somebody else starts after it was stopped on purpose; starts one that crashed. */
+const follow = (plan: Plan, port: number | undefined): Effect.Effect<void, StoreError> =>
   Effect.gen(function* () {
     for (;;) {
       const seen = yield* Postmaster.look(plan.directory)
+      // A pid file without its process: it did not stop, it was killed.
+      if (seen._tag === "Stale") return yield* attachOrStart(plan, port)
       if (seen._tag === "Alive" && seen.status === "ready" && seen.listen !== undefined) {
         const { listen } = seen
         const outcome = yield* Attachment.attach(plan.directory, { ...seen, listen }, plan.holder)
@@ -209,8 +211,8 @@ const attachOnly = (plan: Plan): Effect.Effect<void, StoreError> =>
     }
   })
 
-/** SQLSTATE of sessions ended by `pg_terminate_backend` or an orderly shutdown. */
-const endedOnPurpose = "57P01"
+/** SQLSTATE of sessions ended by a shutdown, by `pg_terminate_backend` or by the death of the postmaster. */
+const endedByServer = "57P01"
 
 /** Waits until the session of the reference is over, and takes a new one. */
 const renew = (plan: Plan): Effect.Effect<void, StoreError> =>
@@ -224,7 +226,7 @@ const renew = (plan: Plan): Effect.Effect<void, StoreError> =>
       state: state ?? "connection closed"
     })
     const port = Launch.fitsSocket(plan.directory) ? undefined : session.client.port
-    yield* state === endedOnPurpose ? attachOnly(plan) : attachOrStart(plan, port)
+    yield* state === endedByServer ? follow(plan, port) : attachOrStart(plan, port)
   })
 
 /** Keeps the reference: a server that crashed is started again, one that was stopped on purpose is waited for. */

@@ -6,7 +6,7 @@ import { type StoreError, StoreUnavailable } from "@data-manager/core"
 import { Effect } from "effect"
 import type { Binaries } from "./Binaries.ts"
 import type { DataDirectory } from "./DataDirectory.ts"
-import { failure, fileFailure, programFailure } from "./EmbeddedFailure.ts"
+import { failure, fileFailure, programFailure, spaceFailure } from "./EmbeddedFailure.ts"
 import * as Postmaster from "./Postmaster.ts"
 import * as ServerLog from "./ServerLog.ts"
 import * as Settings from "./Settings.ts"
@@ -111,11 +111,18 @@ const removeOldSocketLock = (directory: DataDirectory): void => {
   if (changed !== undefined && Date.now() - changed > quietTime) rmSync(path, { force: true })
 }
 
+/** Room for a WAL segment. Bytes. */
+const leastSpace = 16 * 1024 * 1024
+
 const explain = (directory: DataDirectory, { log }: Launched): Effect.Effect<Progress, StoreError> =>
   Effect.gen(function* () {
     const output = yield* ServerLog.readTail(log.path)
     const judged = judge(directory, output)
-    if (judged === undefined) return yield* Effect.fail(programFailure(operation, output, log.path))
+    if (judged === undefined) {
+      // On a full disk the log stays empty, too.
+      const full = spaceFailure(operation, directory.path, leastSpace, "a server")
+      return yield* Effect.fail(full ?? programFailure(operation, output, log.path))
+    }
     yield* ServerLog.remove(log)
     return judged
   })

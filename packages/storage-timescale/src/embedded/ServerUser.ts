@@ -2,6 +2,7 @@
  * Which system user the embedded server runs as. PostgreSQL refuses to run as root; root therefore runs it as the owner
  * of the data directory, or as `nobody` where that is root itself. Everybody else runs it as themselves.
  */
+import { execFileSync } from "node:child_process"
 import { readFileSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 
@@ -56,14 +57,29 @@ export const nearestOwner = (path: string): ServerUser | undefined => {
   }
 }
 
+/** Whether the system knows a name for the user; `initdb` refuses to run without one. */
+const hasName = (user: ServerUser): boolean => {
+  if (passwdEntries().some(({ uid }) => uid === user.uid)) return true
+  try {
+    // Users may come from elsewhere than the file (LDAP, systemd, macOS' directory).
+    execFileSync("id", ["-un", String(user.uid)], { stdio: "ignore" })
+    return true
+  } catch {
+    return false
+  }
+}
+
 /**
  * The user for a server on `dataDir` whose cluster lies (or will lie) in `cluster`: for root the owner of the cluster,
- * else of the data directory or the nearest directory above it that exists, else `nobody`.
+ * else the owner of the data directory or of the nearest directory above it that exists, else `nobody`.
  */
 export const forDirectory = (dataDir: string, cluster: string): ServerUser => {
   if (!isRoot()) return current()
-  const owners = [ownerOf(cluster), nearestOwner(dataDir)]
-  return owners.find((owner) => owner !== undefined && owner.uid !== 0) ?? nobody()
+  const made = ownerOf(cluster)
+  if (made !== undefined && made.uid !== 0) return made
+  const owner = nearestOwner(dataDir)
+  // In a container a mounted directory may belong to a number that nobody has.
+  return owner !== undefined && owner.uid !== 0 && hasName(owner) ? owner : nobody()
 }
 
 /** `spawn` options that make a child run as `user`; none where that is this process's own user. */

@@ -35,6 +35,10 @@ const opened = (client: pg.Client, socket: Socket): Session => {
     client.on("error", (cause) => {
       state ??= codeOf(cause)
     })
+    // The end by a crash of another backend, or by an immediate shutdown, is announced as a warning.
+    client.on("notice", ({ code }) => {
+      if (code?.startsWith("57P") === true) state = code
+    })
     client.once("end", () => resolve(state))
   })
   return { client, socket, ended }

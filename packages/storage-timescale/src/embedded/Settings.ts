@@ -83,9 +83,10 @@ const meaning: Settings = {
   log_destination: "stderr"
 }
 
+/** Without fsync a committed transaction still survives a killed server, not a crash of the machine. */
 const durability = (unsafe: boolean): Settings =>
   unsafe
-    ? { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }
+    ? { fsync: "off", synchronous_commit: "on", full_page_writes: "off" }
     : { fsync: "on", synchronous_commit: "on", full_page_writes: "on" }
 
 /** The supervisor depends on these. */
