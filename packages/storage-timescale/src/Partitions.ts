@@ -163,16 +163,16 @@ const create = Effect.fnUntraced(function* (
   )
 })
 
+/** Keeps other processes from making, folding or dropping partitions until this transaction ends. */
+export const lock = (connection: PgConnection): Effect.Effect<unknown, StoreError> =>
+  connection.query("SELECT pg_advisory_xact_lock($1)", [PARTITION_LOCK])
+
 const withLock = <A>(
   pool: PgPool,
   operation: string,
   work: (connection: PgConnection) => Effect.Effect<A, StoreError>
 ): Effect.Effect<A, StoreError> =>
-  pool.transaction(operation, (connection) =>
-    Effect.flatMap(connection.query("SELECT pg_advisory_xact_lock($1)", [PARTITION_LOCK]), () =>
-      work(connection)
-    )
-  )
+  pool.transaction(operation, (connection) => Effect.flatMap(lock(connection), () => work(connection)))
 
 /** Partitions of one database, as far as this process knows them. */
 export interface Partitions {
