@@ -59,6 +59,8 @@ export const globalFlags = [ConfigPath, DataDir, Json, NoColor, LogLevelFlag] as
 /** The same for everybody, read once per command. */
 export interface Session {
   readonly configPath: string | undefined
+  /** Whether a configuration file is looked for; the demo keeps away from it. */
+  readonly useConfig: boolean
   readonly dataDir: string | undefined
   readonly json: boolean
   /** Colours for standard output and standard error. */
@@ -84,6 +86,7 @@ export const session = Effect.gen(function* () {
   const noColor = yield* NoColor
   return {
     configPath: Option.getOrUndefined(yield* ConfigPath),
+    useConfig: true,
     dataDir: Option.getOrUndefined(yield* DataDir),
     json: yield* Json,
     out: paintFor(process.stdout, noColor),
