@@ -22,7 +22,7 @@ import {
   theStore
 } from "./StoreCard.ts"
 
-const Cases = 8
+const Cases = 5
 const noon = at("2024-11-20T12:00:00Z")
 
 /** Cuts a batch at random places, repeats some parts, shuffles the rows of some and the parts among themselves. */
@@ -79,7 +79,7 @@ const appendRun = (store: MarketStore["Service"], parts: ReadonlyArray<MarketBat
   })
 
 /**
- * Prerequisite: eight times, two new instruments.
+ * Prerequisite: five times, two new instruments.
  * Action: one set of trades, quotes, provider bars and books, each time cut, repeated, reordered and dealt out to
  * writers in two programs in another way.
  * Pass: rows, bars of every timeframe and daily availability are the same every time.
@@ -131,7 +131,7 @@ const anyOrder = card(
 )
 
 /**
- * Prerequisite: eight times, one new instrument.
+ * Prerequisite: five times, one new instrument.
  * Action: live trades, some with wrong prices, kept, and the history of the same keys, replacing, in parts and in any
  * order relative to each other.
  * Pass: rows and bars are those of history every time.

@@ -13,7 +13,7 @@ import { BarModel, BatchArbitrary, BatchRow, SeededRandom } from "../src/index.t
 
 const context = batchContext({ provider: "test", dataset: "TEST" })
 const start = UnixNanos.parse("2024-03-05T12:00:00Z")!
-const options = { context, instruments: [3, 7, 9], rows: 2_000, start }
+const options = { context, instruments: [3, 7, 9], rows: 700, start }
 
 const generators: ReadonlyArray<
   readonly [string, (seed: number, values: "grid" | "extreme") => MarketBatch]
@@ -46,8 +46,8 @@ describe.each(generators)("generated %s", (_, make) => {
   it("lie in the period, in time order, each row with an identity of its own", () => {
     for (const values of ["grid", "extreme"] as const) {
       const rows = BatchRow.of(make(3, values))
-      assert.strictEqual(rows.length, 2_000)
-      assert.strictEqual(new Set(rows.map(BatchRow.identity)).size, 2_000)
+      assert.strictEqual(rows.length, 700)
+      assert.strictEqual(new Set(rows.map(BatchRow.identity)).size, 700)
       assert.deepStrictEqual(new Set(rows.map((row) => row.instrument)), new Set([3, 7, 9]))
       for (const [i, row] of rows.entries()) {
         assert.isTrue(row.time >= start)
@@ -58,7 +58,8 @@ describe.each(generators)("generated %s", (_, make) => {
 })
 
 describe("generated trades", () => {
-  const make = (more: object) => BatchArbitrary.trades(new SeededRandom(5), { ...options, ...more })
+  const make = (more: object) =>
+    BatchArbitrary.trades(new SeededRandom(5), { ...options, rows: 2_000, ...more })
 
   it("share nanoseconds, microseconds and sequences", () => {
     const rows = BatchRow.of(make({}))
@@ -195,7 +196,7 @@ describe("BatchRow", () => {
   it("reads equal numbers as equal rows, and gathers rows of every kind", () => {
     for (const [name, make] of generators) {
       const batch = make(8, "grid")
-      const rows = [5, 0, 5, 1_999]
+      const rows = [5, 0, 5, 699]
       assert.deepStrictEqual(
         texts(BatchRow.select(batch, rows)),
         rows.map((i) => texts(batch)[i]!),
