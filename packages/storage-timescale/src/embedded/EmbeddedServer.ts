@@ -7,7 +7,7 @@
  */
 import { resolve } from "node:path"
 import { StoreContention, type StoreError, StoreUnavailable } from "@data-manager/core"
-import { Clock, Duration, Effect, type Scope } from "effect"
+import { Clock, Duration, Effect, type Redacted, type Scope } from "effect"
 import { storeError } from "../PgError.ts"
 import type { ServerAddress } from "../ServerAddress.ts"
 import * as Attachment from "./Attachment.ts"
@@ -22,7 +22,7 @@ import * as Reference from "./Reference.ts"
 import * as ServerLog from "./ServerLog.ts"
 import { nameOf } from "./ServerUser.ts"
 import * as Session from "./Session.ts"
-import { type Settings, usableMemory } from "./Settings.ts"
+import { freeDisk, type Listen, type Settings, usableMemory } from "./Settings.ts"
 
 /** What server is wanted. */
 export interface AcquireOptions {
@@ -79,7 +79,7 @@ const ensureCluster = ({ directory, binaries, options }: Plan): Effect.Effect<vo
     yield* Cluster.create(yield* binaries, directory, { sync: options.unsafe !== true })
   })
 
-const launch = (plan: Plan, notServer: number | undefined, port: number | undefined) =>
+const launch = (plan: Plan, { notServer, port, socket }: Rounds) =>
   Effect.gen(function* () {
     const { directory, options } = plan
     return yield* Launch.launch({
@@ -87,12 +87,14 @@ const launch = (plan: Plan, notServer: number | undefined, port: number | undefi
       binaries: yield* plan.binaries,
       settings: {
         memoryBytes: usableMemory(),
+        diskBytes: freeDisk(directory.path),
         lingerMillis: Math.max(0, Math.round(Duration.toMillis(options.linger ?? "5 seconds"))),
         unsafe: options.unsafe === true,
         overrides: options.settings ?? {}
       },
       notServer,
-      port
+      port,
+      socket
     })
   })
 
@@ -103,6 +105,8 @@ interface Rounds {
   notServer: number | undefined
   /** Where the server listened before, when it has to be found again at the same place. */
   port: number | undefined
+  /** Whether a unix socket can be had. */
+  socket: boolean
   /** Why it is not ready yet. */
   why: string
 }
@@ -118,15 +122,22 @@ const startOnce = (plan: Plan, rounds: Rounds): Effect.Effect<void, StoreError> 
   Effect.gen(function* () {
     const { directory } = plan
     yield* ensureCluster(plan)
-    const launched = yield* launch(plan, rounds.notServer, rounds.port)
-    rounds.launched = launched
+    // Uninterruptible until it is noted: a server that nobody knows of would run on.
+    const launched = yield* Effect.uninterruptible(
+      Effect.tap(launch(plan, rounds), (launched) =>
+        Effect.sync(() => {
+          rounds.launched = launched
+        })
+      )
+    )
     const progress = yield* Launch.awaitReady(directory, launched, plan.startTimeoutMillis)
     if (progress._tag === "Ready") return
     launched.started.release()
     rounds.launched = undefined
     rounds.notServer = progress._tag === "NotServer" ? progress.pid : undefined
     rounds.port = undefined
-    rounds.why = progress._tag === "Later" ? progress.why : "a lock file was left over"
+    if (progress._tag === "NoSocket") rounds.socket = false
+    rounds.why = progress._tag === "NotServer" ? "a lock file was left over" : progress.why
     yield* Effect.sleep(shortPause)
   })
 
@@ -175,7 +186,13 @@ const tooLong = (plan: Plan, rounds: Rounds): StoreError =>
  */
 const attachOrStart = (plan: Plan, port?: number): Effect.Effect<void, StoreError> =>
   Effect.suspend(() => {
-    const rounds: Rounds = { launched: undefined, notServer: undefined, port, why: "nothing tried" }
+    const rounds: Rounds = {
+      launched: undefined,
+      notServer: undefined,
+      port,
+      socket: true,
+      why: "nothing tried"
+    }
     return Effect.gen(function* () {
       while (!(yield* round(plan, rounds))) {
         // until attached
@@ -225,7 +242,7 @@ const renew = (plan: Plan): Effect.Effect<void, StoreError> =>
       directory: plan.directory.path,
       state: state ?? "connection closed"
     })
-    const port = Launch.fitsSocket(plan.directory) ? undefined : session.client.port
+    const port = session.client.host.startsWith("/") ? undefined : session.client.port
     yield* state === endedByServer ? follow(plan, port) : attachOrStart(plan, port)
   })
 
@@ -247,17 +264,23 @@ const tidyLogs = (plan: Plan): Effect.Effect<void> =>
     Effect.forever
   )
 
+/** How the market data is reached on a server that listens there. */
+const addressAt = (listen: Listen, password: Redacted.Redacted<string>): ServerAddress => ({
+  host: listen.socketDirectory ?? "127.0.0.1",
+  port: listen.port,
+  database: Credentials.owner,
+  user: Credentials.owner,
+  password,
+  ssl: { mode: "disable" }
+})
+
 const addressFor = (plan: Plan): Effect.Effect<ServerAddress, StoreError> =>
   Effect.map(Credentials.read(plan.directory.pgpass), (credentials) => {
     const client = plan.holder.session?.client
-    return {
-      host: client?.host ?? plan.directory.run,
-      port: client?.port ?? 5432,
-      database: Credentials.owner,
-      user: Credentials.owner,
-      password: credentials.owner,
-      ssl: { mode: "disable" }
-    }
+    const listen = client?.host.startsWith("/")
+      ? { socketDirectory: client.host, port: client.port }
+      : { port: client?.port ?? 0 }
+    return addressAt(listen, credentials.owner)
   })
 
 /**
@@ -329,8 +352,9 @@ const lookCloser = (
 > =>
   Effect.gen(function* () {
     const { owner } = yield* Credentials.read(directory.pgpass)
-    const address = Session.addressOf(server.listen, Credentials.owner, owner, Credentials.owner)
-    const asked = yield* Effect.result(ask({ ...address, database: Credentials.maintenanceDatabase }))
+    const address = addressAt(server.listen, owner)
+    const login = Session.addressOf(server.listen, Credentials.owner, owner, Credentials.maintenanceDatabase)
+    const asked = yield* Effect.result(ask(login))
     return asked._tag === "Success"
       ? { state: "running", address, ...asked.success }
       : { state: "unreachable", address, problem: storeError("connect", asked.failure).message }

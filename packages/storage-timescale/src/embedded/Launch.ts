@@ -30,14 +30,15 @@ const freePort: Effect.Effect<number, StoreError> = Effect.callback<number, Stor
 })
 
 /** Whether the server of this directory can have a unix socket. */
-export const fitsSocket = (directory: DataDirectory): boolean =>
+const fitsSocket = (directory: DataDirectory): boolean =>
   Buffer.byteLength(join(directory.run, `.s.PGSQL.${socketPort}`)) <= longestSocketPath
 
-const chooseListen = (
-  directory: DataDirectory,
-  port: number | undefined
-): Effect.Effect<Settings.Listen, StoreError> =>
-  fitsSocket(directory)
+const chooseListen = ({
+  directory,
+  port,
+  socket
+}: LaunchInput): Effect.Effect<Settings.Listen, StoreError> =>
+  socket && fitsSocket(directory)
     ? Effect.succeed({ socketDirectory: directory.run, port: socketPort })
     : Effect.map(port === undefined ? freePort : Effect.succeed(port), (port) => ({ port }))
 
@@ -50,6 +51,8 @@ export interface LaunchInput {
   readonly notServer: number | undefined
   /** Port to take again where there is no unix socket. */
   readonly port: number | undefined
+  /** Whether to try a unix socket; not every file system has them. */
+  readonly socket: boolean
 }
 
 /** A server that this process started, and where its messages go. */
@@ -62,7 +65,7 @@ export interface Launched {
 export const launch = (input: LaunchInput): Effect.Effect<Launched, StoreError> =>
   Effect.gen(function* () {
     const { directory, binaries, notServer } = input
-    const listen = yield* chooseListen(directory, input.port)
+    const listen = yield* chooseListen(input)
     const log = yield* ServerLog.create(directory)
     const settings = Settings.toArguments(Settings.make({ ...input.settings, listen }))
     const started = yield* Postmaster.start({
@@ -78,11 +81,15 @@ export const launch = (input: LaunchInput): Effect.Effect<Launched, StoreError> 
 const staleLock = /lock file "([^"]*)" already exists/
 const namedProcess = /\(PID (\d+)\)/
 
-/** How a start went. Not ready: something passing is in the way, or a process id in a lock file that is no server. */
+/**
+ * How a start went. Not ready: something passing is in the way, a process id in a lock file that is no server, or a file
+ * system without unix sockets.
+ */
 export type Progress =
   | { readonly _tag: "Ready" }
   | { readonly _tag: "Later"; readonly why: string }
   | { readonly _tag: "NotServer"; readonly pid: number }
+  | { readonly _tag: "NoSocket"; readonly why: string }
 
 const later = (why: string): Progress => ({ _tag: "Later", why })
 
@@ -98,6 +105,8 @@ const judge = (directory: DataDirectory, output: string): Progress | undefined =
   }
   if (/pre-existing shared memory block/.test(output))
     return later("sessions of the server before are still ending")
+  if (/could not (bind|create|set \w+ of).*Unix|Unix-domain socket/i.test(output))
+    return { _tag: "NoSocket", why: "the data directory cannot hold a unix socket" }
   if (/Address already in use|could not bind/.test(output)) return later("the port was taken")
   return undefined
 }

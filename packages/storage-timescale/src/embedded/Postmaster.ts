@@ -183,18 +183,19 @@ export const removeUnreadable = (directory: DataDirectory): Effect.Effect<void, 
 }
 
 /**
- * Becomes the server, and leaves behind a guard that reads the starter's pipe (fd 3). "done" ends the guard. When the
- * pipe just closes, the starter died: without a watchdog, which writes the server's process id into `data_manager.watched`,
- * nobody would ever stop this server, so the guard does.
+ * Becomes the server, and leaves behind a guard that reads the starter's pipe (fd 3). "done" ends the guard. When the pipe
+ * just closes, the starter died: without a watchdog, which writes process id and start time of its server into
+ * `data_manager.watched`, nobody would ever stop this server, so the guard does.
  */
 const script = `exec 3<&0 </dev/null
 ( (
-  word= watched=
+  word= watched= line= start=
   IFS= read -r word <&3
   [ "$word" = done ] && exit
   sleep 1
   IFS= read -r watched <data_manager.watched
-  [ "$watched" = "$$" ] || kill -INT "$$"
+  { IFS= read -r line; IFS= read -r line; IFS= read -r start; } <postmaster.pid
+  [ "$watched" = "$$ $start" ] || kill -INT "$$"
 ) >/dev/null 2>&1 & )
 exec 3<&-
 exec "$0" "$@"`

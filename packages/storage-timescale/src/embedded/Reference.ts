@@ -69,7 +69,8 @@ BEGIN
     IF attempt = 20 THEN RETURN; END IF;
     PERFORM pg_sleep(0.02);
   END LOOP;
-  EXECUTE format('COPY (SELECT %L) TO %L', postmaster, current_setting('data_directory') || '/data_manager.watched');
+  EXECUTE format('COPY (SELECT %L) TO %L', postmaster || ' ' || split_part(pg_read_file('postmaster.pid'), E'\\n', 3),
+    current_setting('data_directory') || '/data_manager.watched');
   RAISE NOTICE '${watching}';
   LOOP
     COMMIT;
@@ -107,7 +108,12 @@ const launch = ({ client, socket }: Session.Session): Effect.Effect<void, unknow
 export const watch = (supervisor: ServerAddress): Effect.Effect<void, unknown> =>
   Effect.acquireUseRelease(Session.connect(supervisor, watchdogName), launch, ({ socket }) =>
     Effect.sync(() => socket.destroy())
-  ).pipe(Effect.timeout("10 seconds"))
+  ).pipe(
+    Effect.timeoutOrElse({
+      duration: "10 seconds",
+      orElse: () => Effect.fail(new Error("timeout: the watchdog does not answer"))
+    })
+  )
 
 /** A process that keeps the server running. */
 export interface Reference {

@@ -19,7 +19,7 @@ import { Clock, Effect } from "effect"
 import { type DataDirectory, give } from "./DataDirectory.ts"
 import { codeOf, fileFailure } from "./EmbeddedFailure.ts"
 
-const pattern = /^server-\d{8}T\d{9}Z-\d+\.log$/
+const pattern = /^server-\d{8}T\d{9}Z-[\da-f]{8}\.log$/
 const keptFiles = 5
 const mebibyte = 1024 * 1024
 /** A file beyond this size is cut down to its last part. Bytes. */
@@ -39,9 +39,10 @@ const attempt = <A>(path: string, body: () => A): Effect.Effect<A, StoreError> =
 export const create = (directory: DataDirectory): Effect.Effect<LogFile, StoreError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const stamp = new Date(now).toISOString().replace(/[-:.]/g, "")
-    const path = join(directory.log, `server-${stamp}-${process.pid}.log`)
+    const nonce = crypto.randomUUID().slice(0, 8)
+    const path = join(directory.log, `server-${stamp}-${nonce}.log`)
     return attempt(path, () => {
-      const handle = openSync(path, "a", 0o600)
+      const handle = openSync(path, "ax", 0o600)
       give(path, directory.owner)
       return { path, handle }
     })

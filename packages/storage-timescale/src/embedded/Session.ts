@@ -6,6 +6,21 @@ import { codeOf } from "../PgError.ts"
 import { clientConfig, type ServerAddress } from "../ServerAddress.ts"
 import type { Listen } from "./Settings.ts"
 
+/** Limits that somebody may have set for every session would end the ones that must last. */
+const unlimited = {
+  options: [
+    "statement_timeout",
+    "lock_timeout",
+    "transaction_timeout",
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+    "client_connection_check_interval"
+  ]
+    .map((name) => `-c ${name}=0`)
+    .concat("-c client_min_messages=notice")
+    .join(" ")
+}
+
 /** How one login reaches a server that listens there. */
 export const addressOf = (
   listen: Listen,
@@ -13,6 +28,7 @@ export const addressOf = (
   password: Redacted.Redacted<string>,
   database: string
 ): ServerAddress => ({
+  ...unlimited,
   host: listen.socketDirectory ?? "127.0.0.1",
   port: listen.port,
   database,

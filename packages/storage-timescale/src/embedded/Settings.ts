@@ -8,10 +8,12 @@ import { totalmem } from "node:os"
 /** PostgreSQL settings by name, as text. */
 export type Settings = Readonly<Record<string, string>>
 
-/** What the settings depend on. */
+/** What the settings depend on. Sizes in bytes. */
 export interface SettingsInput {
-  /** Memory the process may use. Bytes. */
+  /** Memory the server may use. */
   readonly memoryBytes: number
+  /** Free space on the disk of the data directory. */
+  readonly diskBytes: number
   /** Idle time before the watchdog stops the server. Milliseconds. */
   readonly lingerMillis: number
   /** Where the server listens. */
@@ -36,6 +38,12 @@ export const usableMemory = (): number => {
   return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem()
 }
 
+/** Free space on the disk that holds `path`. Bytes. */
+export const freeDisk = (path: string): number => {
+  const { bavail, bsize } = statfsSync(path)
+  return bavail * bsize
+}
+
 /** A container's /dev/shm of 64 MB ends parallel queries with "could not resize shared memory segment". */
 const sharedMemory = (): Settings => {
   if (process.platform !== "linux") return {}
@@ -51,7 +59,7 @@ const megabytes = (bytes: number, least: number, most: number): string =>
   `${Math.min(Math.max(Math.floor(bytes / mebibyte), least), most)}MB`
 
 /** Sized for bulk loads with a unique key and for reads over thousands of partitions. */
-const tuning = (memoryBytes: number): Settings => ({
+const tuning = ({ memoryBytes, diskBytes }: SettingsInput): Settings => ({
   shared_buffers: megabytes(memoryBytes / 4, 32, 1024),
   effective_cache_size: megabytes(memoryBytes / 2, 64, 1024 * 1024),
   work_mem: megabytes(memoryBytes / 128, 4, 64),
@@ -62,8 +70,8 @@ const tuning = (memoryBytes: number): Settings => ({
   max_wal_senders: "2",
   autovacuum_worker_slots: "4",
   // Fewer checkpoints: each makes the pages touched next be written whole into the WAL.
-  max_wal_size: "4GB",
-  min_wal_size: "256MB",
+  max_wal_size: megabytes(diskBytes / 8, 256, 4096),
+  min_wal_size: "128MB",
   checkpoint_timeout: "15min",
   // The binaries are built with pglz alone.
   wal_compression: "pglz",
@@ -109,7 +117,7 @@ const quoted = (path: string): string => `"${path.replaceAll('"', '""')}"`
 
 /** All settings, in the order of who wins. */
 export const make = (input: SettingsInput): Settings => ({
-  ...tuning(input.memoryBytes),
+  ...tuning(input),
   ...sharedMemory(),
   ...meaning,
   ...durability(input.unsafe),

@@ -14,8 +14,11 @@ import {
 import { join } from "node:path"
 import { StoreError } from "@data-manager/core"
 import { Effect, Fiber, Redacted } from "effect"
+import pg from "pg"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { EmbeddedServer } from "../../src/embedded/index.ts"
+import { clientConfig } from "../../src/PgServer.ts"
+import { fast } from "./FastServer.ts"
 import {
   copyDirectory,
   delay,
@@ -404,6 +407,45 @@ describe.concurrent("embedded server", () => {
     await until("it runs again", () => serverPid(dataDir) !== before && !isGone(dataDir))
     await until("it is ready", () => readFileSync(pidFile(dataDir), "utf8").includes("ready"))
     assert.deepStrictEqual(await query(address, "SELECT 1 AS one"), [{ one: 1 }])
+  })
+
+  test("a file system without sockets gets a port, too", async (ground) => {
+    const dataDir = await prepared(ground)
+    // Nothing can be bound at this name.
+    mkdirSync(join(dataDir, "postgres", "run", ".s.PGSQL.5432"))
+    const { address } = await ground.acquire(dataDir)
+    assert.strictEqual(address.host, "127.0.0.1")
+    assert.deepStrictEqual(await query(address, "SELECT 1 AS one"), [{ one: 1 }])
+  })
+
+  test("time limits for sessions do not end the ones that keep and stop the server", async (ground) => {
+    const dataDir = await prepared(ground)
+    const limits = { statement_timeout: "200ms", idle_session_timeout: "200ms", transaction_timeout: "200ms" }
+    const { address, release } = await ground.acquire(dataDir, { settings: { ...fast.settings, ...limits } })
+    const before = serverPid(dataDir)
+    assert.match(await query(address, "SELECT pg_sleep(1)").then(String, String), /timeout/)
+    await delay(1000)
+    const { pid, watched, references } = await run(EmbeddedServer.status(dataDir))
+    assert.deepStrictEqual([pid, watched, references?.length], [before, true, 1])
+    await release()
+    await until("the server stops by itself", () => isGone(dataDir))
+  })
+
+  test("a server that cannot stop in order is stopped at once, and recovers", async (ground) => {
+    const dataDir = await prepared(ground)
+    const { address, release } = await ground.acquire(dataDir)
+    await query(address, "CREATE TABLE kept AS SELECT 7 AS seven")
+    const client = new pg.Client(clientConfig(address))
+    client.on("error", () => {})
+    await client.connect()
+    const { rows } = await client.query("SELECT pg_backend_pid() AS pid")
+    // Frozen, it does not answer the fast shutdown.
+    process.kill(rows[0].pid, "SIGSTOP")
+    await run(EmbeddedServer.stop(dataDir, { force: true, timeout: "300 millis" }))
+    assert.isTrue(isGone(dataDir))
+    await release()
+    const again = await ground.acquire(dataDir)
+    assert.deepStrictEqual(await query(again.address, "SELECT seven FROM kept"), [{ seven: 7 }])
   })
 
   test("stop refuses while a process holds the server, unless forced", async (ground) => {
