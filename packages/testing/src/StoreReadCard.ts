@@ -281,6 +281,37 @@ const manyInstruments = card("S-670", "hundreds of instruments in one read", fun
 })
 
 /**
+ * Prerequisite: an instrument in each of two datasets, with trades that take turns, and a stretch of one alone.
+ * Action: read both together, and the last trades of one.
+ * Pass: rows come in time order across both; every batch is of one dataset and knows the symbols of its rows.
+ */
+const twoDatasets = card("S-675", "a read over two datasets gives batches of one dataset each", function* () {
+  const store = yield* theStore
+  const [one, two] = [yield* market(store, "S.TWO.A"), yield* market(store, "S.TWO.B")]
+  const a = tradesAt(
+    one,
+    Array.from({ length: 40 }, (_, i) => noon + BigInt(i) * 1_000n)
+  )
+  const b = tradesAt(
+    two,
+    Array.from({ length: 15 }, (_, i) => noon + BigInt(i) * 1_000n + 500n)
+  )
+  yield* appendAll(store, [a])
+  yield* appendAll(store, [b])
+  const read = yield* collect(store.readTrades({ instruments: [...two.ids, ...one.ids], range: always }))
+  assertRows(BatchRow.ofAll(read), inReadOrder([a, b]), "both")
+  const ofOne = new Set(one.ids)
+  for (const batch of read) {
+    const datasets = new Set(
+      [...batch.columns.instrument].map((id) => (ofOne.has(id) ? "S.TWO.A" : "S.TWO.B"))
+    )
+    assert.deepStrictEqual([...datasets], batch.length === 0 ? [] : [batch.context.dataset])
+    for (const row of batch.rows()) assert.strictEqual(row.symbol, `${batch.context.dataset}:SYM0`)
+  }
+  assert.strictEqual((yield* store.lastTrades(two.ids, 3)).context.dataset, "S.TWO.B")
+})
+
+/**
  * Prerequisite: three instruments: with 40 trades over two years, with 3, and with none.
  * Action: ask for the last 5 and the last 1,000 trades of them; for the last one of one; for none.
  * Pass: the newest of each instrument by read order, all in read order.
@@ -387,6 +418,7 @@ export const cards: ReadonlyArray<StoreCard> = [
   interrupted,
   nothing,
   manyInstruments,
+  twoDatasets,
   last,
   daily
 ]

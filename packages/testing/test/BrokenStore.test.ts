@@ -538,6 +538,7 @@ const broken: ReadonlyArray<Broken> = [
         store.readTrades({ ...request, instruments: request.instruments.slice(0, 500) })
     })
   },
+  { what: "one batch for all datasets", cards: ["S-675"], rules: { sharesBatch: () => true } },
   {
     what: "the last trades are the last of all instruments together",
     cards: ["S-680"],

@@ -76,6 +76,7 @@ export const soundRules = {
   readOrder: (a: BatchRow.BatchRow, b: BatchRow.BatchRow): number =>
     sign(a.time - b.time) || sign(a.tsRecv - b.tsRecv) || sign(a.key - b.key) || a.instrument - b.instrument,
   inRange: (time: bigint, range: TimeRange.TimeRange): boolean => TimeRange.contains(range, time),
+  sharesBatch: (dataset: string | undefined, next: string | undefined): boolean => dataset === next,
   /** The time under which replacing goes together. */
   replaceGroup: (row: BatchRow.BatchRow): string =>
     `${row.instrument} ${row.series} ${UnixNanos.floorMicros(row.time)}`,
@@ -277,15 +278,29 @@ const read = <B extends MarketBatch>(
 ): Stream.Stream<B, StoreError> =>
   Stream.suspend(() => {
     const rows = find(state, kind, request, series)
-    const size = request.batchRows ?? 65_536
-    const starts = Array.from({ length: Math.ceil(rows.length / size) }, (_, i) => i * size)
-    return Stream.fromIterable(starts).pipe(
+    return Stream.fromIterable(portions(state, rows, request.batchRows ?? 65_536)).pipe(
       Stream.rechunk(1),
-      Stream.mapEffect((from) =>
-        Effect.as(Effect.yieldNow, build(state, kind, rows.slice(from, from + size)) as B)
-      )
+      Stream.mapEffect((part) => Effect.as(Effect.yieldNow, build(state, kind, part) as B))
     )
   })
+
+/** At most `size` rows of one dataset each. */
+const portions = (state: MemoryState, rows: ReadonlyArray<Kept>, size: number): Array<Array<Kept>> => {
+  const datasets = new Map(state.known.map(({ instrument }) => [instrument.id, instrument.dataset]))
+  const dataset = (kept: Kept | undefined) => datasets.get(kept?.row.instrument ?? 0)
+  const parts: Array<Array<Kept>> = []
+  for (const [i, kept] of rows.entries()) {
+    const last = parts[parts.length - 1]
+    if (
+      last !== undefined &&
+      last.length < size &&
+      state.rules.sharesBatch(dataset(rows[i - 1]), dataset(kept))
+    )
+      last.push(kept)
+    else parts.push([kept])
+  }
+  return parts
+}
 
 /** Writes the rows of a batch; the counts of the result. */
 const write = (state: MemoryState, rows: ReadonlyArray<Kept>, onConflict: "keep" | "replace") => {
