@@ -7,10 +7,10 @@ import { chmod, cp, mkdir, readdir, rename, rm, symlink } from "node:fs/promises
 import { createRequire } from "node:module"
 import { homedir } from "node:os"
 import { basename, dirname, isAbsolute, join } from "node:path"
-import { StoreError, StoreIncompatible } from "@data-manager/core"
+import { StoreAccessDenied, StoreError, StoreIncompatible } from "@data-manager/core"
 import { Effect } from "effect"
 import { codeOf, failure, fileFailure, ownServer } from "./EmbeddedFailure.ts"
-import { canReach, isRoot, type ServerUser } from "./ServerUser.ts"
+import { canReach, isRoot, nameOf, type ServerUser } from "./ServerUser.ts"
 
 /** The programs to run. */
 export interface Binaries {
@@ -194,14 +194,21 @@ const copyPackage = async ({ root }: BinaryPackage, temporary: string): Promise<
       verbatimSymlinks: true,
       filter: (path) => !unneeded.test(path)
     })
-  await cp(join(root, "pg-symlinks.json"), join(native, "pg-symlinks.json"))
-  await makeLinks(native)
+  const links = join(root, "pg-symlinks.json")
+  if (existsSync(links)) await cp(links, join(native, "pg-symlinks.json"))
+  // First of all for this process: folders of a read-only package are copied as such.
   await makeReadable(temporary)
+  await makeLinks(native)
 }
 
 /** Puts the copy into place by one rename; loses quietly against another process that was first. */
-const publish = async (temporary: string, folder: string, nonce: string): Promise<void> => {
-  for (;;) {
+const publish = async (
+  pack: BinaryPackage,
+  temporary: string,
+  folder: string,
+  nonce: string
+): Promise<void> => {
+  while (!isUsable(pack, folder)) {
     try {
       return await rename(temporary, folder)
     } catch (cause) {
@@ -216,21 +223,23 @@ const publish = async (temporary: string, folder: string, nonce: string): Promis
   }
 }
 
+const isUsable = (pack: BinaryPackage, folder: string): boolean =>
+  existsSync(join(folder, "native")) && isComplete(pack.root, join(folder, "native"))
+
 /** The copy of the package in `cache`, made at the first call. */
 const cached = async (pack: BinaryPackage, cache: string, nonce: string): Promise<string> => {
   const folder = join(cache, `postgresql-${pack.version}-${pack.name.split("/")[1]}`)
-  const native = join(folder, "native")
-  if (existsSync(native) && isComplete(pack.root, native)) return native
+  if (isUsable(pack, folder)) return join(folder, "native")
   const made = await mkdir(cache, { recursive: true })
   if (made !== undefined && isRoot()) await chmod(cache, 0o755)
   const temporary = `${folder}.copy-${nonce}`
   try {
     await copyPackage(pack, temporary)
-    if (!(existsSync(native) && isComplete(pack.root, native))) await publish(temporary, folder, nonce)
+    await publish(pack, temporary, folder, nonce)
   } finally {
-    await rm(temporary, { recursive: true, force: true })
+    await rm(temporary, { recursive: true, force: true }).catch(() => {})
   }
-  return native
+  return join(folder, "native")
 }
 
 const programsIn = (root: string, pack: BinaryPackage, source: Binaries["source"]): Binaries => ({
@@ -255,17 +264,23 @@ export const prepare = (
     try: async () => {
       if (canReach(user, join(pack.root, "bin", "postgres")) && (await completeInPlace(pack)))
         return programsIn(pack.root, pack, "package")
-      let refused: unknown
+      const refusals: Array<string> = []
       for (const cache of caches) {
         try {
           const root = await cached(pack, cache, `${process.pid}-${crypto.randomUUID().slice(0, 8)}`)
           if (canReach(user, join(root, "bin", "postgres"))) return programsIn(root, pack, "cache")
-          refused ??= new Error(`${root} cannot be reached by the server's user`)
+          refusals.push(`${cache} cannot be reached by ${nameOf(user)}`)
         } catch (cause) {
-          refused ??= cause
+          refusals.push(cause instanceof Error ? cause.message : String(cause))
         }
       }
-      throw refused
+      throw failure(
+        operation,
+        new StoreAccessDenied({
+          detail: `${nameOf(user)}, the user the server runs as, cannot run ${pack.root}, and it cannot be copied: ${refusals.join("; ")}`,
+          hint: `install Data Manager outside private folders, or ${ownServer}`
+        })
+      )
     },
-    catch: (cause) => fileFailure(operation, caches[0] ?? pack.root, cause)
+    catch: (cause) => (cause instanceof StoreError ? cause : fileFailure(operation, pack.root, cause))
   })

@@ -161,7 +161,7 @@ describe("binaries", () => {
         Effect.flip(Binaries.prepare(pack, nobody, [join(closed, "cache")]))
       )
       chmodSync(installed, 0o755)
-      assert.match(error.message, /private\/cache.*cannot be reached/)
+      assert.match(error.message, /cannot be copied: .*private\/cache cannot be reached by nobody; install/)
     },
     isRoot ? undefined : "only root runs the server as another user"
   )
