@@ -14,10 +14,10 @@ import type { ByteSource } from "./ByteSource.ts"
 import { DbnError, type DbnErrorPlace } from "./DbnError.ts"
 import { type DbnMetadata, decodeMetadata, metadataLength, PRELUDE_BYTES } from "./DbnMetadata.ts"
 import { FragmentVersion } from "./FragmentVersion.ts"
-import type { DbnVersion } from "./Layout.ts"
+import { type DbnVersion, TS_OUT_BYTES } from "./Layout.ts"
 import { RecordBlock } from "./RecordBlock.ts"
 import { RecordUpgrade } from "./RecordUpgrade.ts"
-import { minimumWords, rtypeEntry, rtypeName } from "./Rtype.ts"
+import { layoutOf, minimumWords, rtypeName } from "./Rtype.ts"
 
 /** What is known about records without a header. Both are inferred from record sizes where they are not given. */
 export interface FragmentOptions {
@@ -65,6 +65,13 @@ const isHeaderWord = (word: number): boolean => {
   const version = (word >>> 24) & 0xff
   return (word & 0xffffff) === DBN && version >= 1 && version <= 3
 }
+
+/** Whether a record of this type has this length in some version, with ts_out or without. */
+const isRecordSize = (rtype: number, length: number): boolean =>
+  ([1, 2, 3] as const).some((version) => {
+    const size = layoutOf(rtype, version)?.size
+    return size === length || size === length - TS_OUT_BYTES
+  })
 
 type State = "sniff" | "header" | "records" | "failed"
 
@@ -209,10 +216,8 @@ export class StreamDecoder {
   }
 
   #notDbn(rest: number): DbnError {
-    const length = this.#bytes[this.#from]! * 4
-    const known = rtypeEntry(this.#bytes[this.#from + 1] ?? 0xff)
     const looksLikeRecords =
-      rest >= 16 && known !== undefined && length >= minimumWords(1, false)[known.rtype]! * 4
+      rest >= 16 && isRecordSize(this.#bytes[this.#from + 1]!, this.#bytes[this.#from]! * 4)
     return new DbnError(
       "not-dbn",
       looksLikeRecords
