@@ -57,17 +57,43 @@ export interface Segment {
  * A run that does not exist, and a segment that leaves a hole, are refused.
  */
 export const open = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
-  const found = yield* connection.query("SELECT FROM ingest_runs WHERE id = $1 FOR UPDATE", [run])
-  if (found.length === 0) return yield* refuse(`there is no run ${run}; begin one first`)
-  const [state] = yield* connection.query<SqlRow & { readonly next: number }>(
-    "SELECT coalesce(max(segment) + 1, 0) AS next FROM ingest_segments WHERE run_id = $1",
-    [run]
+  if (!Number.isInteger(segment) || segment < 0)
+    return yield* refuse(`${segment} is no segment: they are numbered from 0`)
+  // Two statements of one round trip: the second one looks only after the lock is held.
+  const [found, state] = yield* connection.script(
+    `SELECT FROM ingest_runs WHERE id = ${run} FOR UPDATE;
+     SELECT coalesce(max(segment) + 1, 0) AS next FROM ingest_segments WHERE run_id = ${run}`
   )
-  const next = state!.next
+  if (found!.length === 0) return yield* refuse(`there is no run ${run}; begin one first`)
+  const next = state![0]!.next as number
   if (segment > next)
     return yield* refuse(`segment ${segment} of run ${run} would leave a hole: the next one is ${next}`)
   return segment === next
 })
+
+/** What a committed segment's append came to: for one whose answer was lost with its connection. */
+export const resultOf = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
+  const [row] = yield* connection.query<SqlRow & Omit<AppendResult, "skipped">>(
+    "SELECT inserted, duplicates, conflicts FROM ingest_segments WHERE run_id = $1 AND segment = $2",
+    [run, segment]
+  )
+  const { inserted, duplicates, conflicts } = row!
+  const result: AppendResult = { inserted, duplicates, conflicts, skipped: false }
+  return result
+})
+
+/** Largest time of the run's committed rows, as text for SQL; null where it has none. */
+export const lastTime = (
+  connection: PgConnection,
+  { run }: Segment
+): Effect.Effect<string | null, StoreError> =>
+  Effect.map(
+    connection.query<SqlRow & { readonly last: string | null }>(
+      "SELECT max(last_ts)::text AS last FROM ingest_segments WHERE run_id = $1",
+      [run]
+    ),
+    ([row]) => row!.last
+  )
 
 const refuse = (detail: string): Effect.Effect<never, StoreError> =>
   Effect.fail(new StoreError({ operation: "append", reason: new StoreBadRequest({ detail }) }))
@@ -99,7 +125,11 @@ export const record = (
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "completeRun"> => ({
   beginRun: (source) => begin(pool, source),
   completeRun: (run) =>
-    Effect.asVoid(
-      pool.query("UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1", [run])
+    Effect.flatMap(
+      pool.query(
+        "UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1 RETURNING id",
+        [run]
+      ),
+      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : Effect.void)
     )
 })

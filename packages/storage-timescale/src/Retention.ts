@@ -21,9 +21,15 @@ export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: b
       const gone = (yield* Partitions.list(connection, ["trade"])).filter((partition) => partition.to <= day)
       if (gone.length === 0) return { partitions: 0 }
       const end = BigInt(Math.max(...gone.map((partition) => partition.to))) * UnixNanos.PerDay
-      yield* CoverageTable.expire(connection, "trades", end)
+      // First of all: it waits for running appends, which would in their turn wait for the coverage.
       for (const partition of gone) yield* connection.query(`DROP TABLE ${partition.name}`)
       const until = [UnixNanos.toIso(end)]
+      yield* connection.query(
+        `INSERT INTO retention_horizons AS h (kind, expired_before) VALUES ('trades', $1)
+         ON CONFLICT (kind) DO UPDATE SET expired_before = greatest(h.expired_before, EXCLUDED.expired_before)`,
+        until
+      )
+      yield* CoverageTable.expire(connection, "trades", end)
       yield* connection.query("DELETE FROM trade_exact WHERE ts < $1", until)
       yield* connection.query("DELETE FROM trade_text_id WHERE ts < $1", until)
       yield* connection.query("DELETE FROM row_days WHERE schema = $2 AND day < $1::timestamptz::date", [

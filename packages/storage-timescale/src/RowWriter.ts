@@ -276,6 +276,27 @@ export class RowWriter {
     this.at = at
   }
 
+  /**
+   * mantissa x 10^exponent as numeric with `scale` fraction digits, or as many as it needs beyond those. False, with nothing
+   * written, where doubles cannot do it exactly: then `numeric` can.
+   */
+  scaledNumeric(low: number, high: number, exponent: number, scale: number): boolean {
+    if (high >= 0x200000 || high < -0x200000) return false
+    return this.scaledNumericNumber(high * 4_294_967_296 + (low >>> 0), exponent, scale)
+  }
+
+  /** `scaledNumeric` of a whole number within 2^53. */
+  scaledNumericNumber(mantissa: number, exponent: number, scale: number): boolean {
+    const shift = exponent + scale
+    if (shift < -22 || shift > 22 || exponent < -22) return false
+    const value = shift < 0 ? mantissa / powers[-shift]! : mantissa * powers[shift]!
+    if (value >= exactLimit || value <= -exactLimit) return false
+    if (value === Math.floor(value)) this.numericNumber(value, -scale)
+    // Only a negative shift leaves digits over, so the exponent is negative, too.
+    else this.numericNumber(mantissa, exponent)
+    return true
+  }
+
   /** mantissa x 10^exponent as numeric with `-exponent` fraction digits (none for positive exponents). */
   numeric(mantissa: bigint, exponent: number): void {
     const { view } = this
