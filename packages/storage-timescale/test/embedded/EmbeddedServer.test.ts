@@ -21,7 +21,6 @@ import { clientConfig } from "../../src/PgServer.ts"
 import { fast } from "./FastServer.ts"
 import {
   copyDirectory,
-  delay,
   failureOf,
   Ground,
   isAlive,
@@ -31,13 +30,13 @@ import {
   nobody,
   pidFile,
   processesIn,
-  query,
   refusalOf,
   root,
   run,
   serverPid,
   until
 } from "./Fixture.ts"
+import { delay, query } from "./Query.ts"
 
 // Where the binaries are missing there is nothing to test; on CI they must be there.
 const skipped = process.env.CI === undefined ? missing : undefined

@@ -11,10 +11,10 @@ import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import type { StoreError } from "@data-manager/core"
 import { Effect, Exit, References, Scope } from "effect"
-import pg from "pg"
 import { EmbeddedServer } from "../../src/embedded/index.ts"
-import { clientConfig, type ServerAddress } from "../../src/ServerAddress.ts"
+import type { ServerAddress } from "../../src/ServerAddress.ts"
 import { fast } from "./FastServer.ts"
+import { delay } from "./Query.ts"
 
 export const isRoot = process.getuid?.() === 0
 export const nobody = { uid: 65_534, gid: 65_534 }
@@ -151,22 +151,6 @@ export class Ground {
     }
   }
 }
-
-export const query = async (
-  address: ServerAddress,
-  sql: string
-): Promise<ReadonlyArray<Record<string, unknown>>> => {
-  const client = new pg.Client(clientConfig(address))
-  client.on("error", () => {})
-  await client.connect()
-  try {
-    return (await client.query(sql)).rows as ReadonlyArray<Record<string, unknown>>
-  } finally {
-    await client.end()
-  }
-}
-
-export const delay = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis))
 
 /** Polls until the condition holds; fails after the bound with what was waited for. */
 export const until = async (
