@@ -34,8 +34,11 @@ const everyFile = (check: (file: VendorFile) => void): void => {
   }
 }
 
+/** Tens of thousands of decodings take seconds; on a machine that does other things as well, many. */
+const patience = 180_000
+
 const onFiles = (name: string, check: (file: VendorFile) => void): void =>
-  it(name, (context) => {
+  it(name, { timeout: patience }, (context) => {
     if (skipReason !== undefined) return context.skip(skipReason)
     everyFile(check)
   })
