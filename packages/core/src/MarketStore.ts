@@ -3,7 +3,8 @@
  * which times are held. One contract for every database; `capabilities` tells what the one at hand can do.
  *
  * Times of rows are `MarketSchema.clock` times; coverage is on the index clock of dataset and schema. Ranges are
- * half-open. Reads come in (time ns, tsRecv, key, instrument) order as batches; interrupting a read frees its connection.
+ * half-open. Reads come in (time ns, tsRecv, key, instrument) order as batches, an absent tsRecv last, bars by (start,
+ * instrument, publisher); a batch is of one dataset. Interrupting a read frees its connection.
  */
 import { Context, type Effect, type Stream } from "effect"
 import type { BarBatch, BarSource } from "./BarBatch.ts"

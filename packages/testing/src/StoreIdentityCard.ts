@@ -88,7 +88,7 @@ const oneMicrosecond = card(
 
 /**
  * Prerequisite: one instrument, 600 trades of one microsecond and few sequences.
- * Action: append them cut into batches of 7, the cuts inside the groups.
+ * Action: append them cut into batches of 41, the cuts inside the groups.
  * Pass: all 600 are stored, in read order.
  */
 const cutGroup = card("S-220", "a group cut by batch boundaries stays whole", function* () {
@@ -101,7 +101,7 @@ const cutGroup = card("S-220", "a group cut by batch boundaries stays whole", fu
     price: [10_000n + BigInt(i), -2] as const
   }))
   const batch = prints(to, rows)
-  assert.strictEqual(totals(yield* appendAll(store, cut(batch, 7))), "600/0/0")
+  assert.strictEqual(totals(yield* appendAll(store, cut(batch, 41))), "600/0/0")
   assertRows(yield* readTrades(store, to.ids), inReadOrder([batch]), "trades")
 })
 

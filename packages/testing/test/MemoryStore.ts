@@ -74,7 +74,10 @@ export const soundRules = {
   /** What is kept of a row. */
   keep: (values: Values, _kind: MarketSchema.RowKind): Values => values,
   readOrder: (a: BatchRow.BatchRow, b: BatchRow.BatchRow): number =>
-    sign(a.time - b.time) || sign(a.tsRecv - b.tsRecv) || sign(a.key - b.key) || a.instrument - b.instrument,
+    sign(a.time - b.time) ||
+    (a.isBar === true ? a.instrument - b.instrument : sign(a.tsRecv - b.tsRecv)) ||
+    sign(a.key - b.key) ||
+    a.instrument - b.instrument,
   inRange: (time: bigint, range: TimeRange.TimeRange): boolean => TimeRange.contains(range, time),
   sharesBatch: (dataset: string | undefined, next: string | undefined): boolean => dataset === next,
   /** The time under which replacing goes together. */
