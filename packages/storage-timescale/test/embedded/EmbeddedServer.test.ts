@@ -253,6 +253,25 @@ describe.concurrent("embedded server", () => {
     assert.deepStrictEqual(users, [process.pid], "the new server is held, too")
   })
 
+  test("a server that ends because one of its sessions crashed is started again", async (ground) => {
+    const dataDir = await prepared(ground)
+    const { address } = await ground.acquire(dataDir)
+    const crash = async (which: string) => {
+      const [row] = await query(address, `SELECT min(pid) AS pid FROM pg_stat_activity WHERE ${which}`)
+      const before = serverPid(dataDir)
+      process.kill(Number(row?.pid), "SIGKILL")
+      await until("another one is ready", () => {
+        const now = serverPid(dataDir)
+        return now !== undefined && now !== before && readFileSync(pidFile(dataDir), "utf8").includes("ready")
+      })
+      let users: ReadonlyArray<number> = []
+      while (users.length === 0) users = await usersOf(dataDir)
+      assert.deepStrictEqual(users, [process.pid])
+    }
+    await crash("backend_type = 'checkpointer'")
+    await crash("application_name LIKE 'dm-ref:%'")
+  })
+
   test("a pid file left by a crash is no obstacle, also when its process id belongs to something else", async (ground) => {
     const dataDir = await prepared(ground)
     const first = ground.start(dataDir)
