@@ -2,7 +2,7 @@
  * Reading bars: those made from trades, out of the finest stored level that divides the length asked for, and the
  * provider's own, which are series of their own and never mixed with them.
  *
- * Bars are few beside trades, so they come by a cursor instead of a COPY: a page at a time, in (start, instrument) order.
+ * Bars are few beside trades, so they come by a cursor instead of a COPY: a page at a time, in (start, publisher, instrument) order.
  */
 import {
   ABSENT_I64,
@@ -18,11 +18,13 @@ import {
   type MarketStore,
   StoreBadRequest,
   StoreError,
+  StoreInvalidData,
   Timeframe,
   type TimeRange,
   UnixNanos
 } from "@data-manager/core"
 import { Effect, Stream } from "effect"
+import { storeError } from "./PgError.ts"
 import { type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 import * as ReadContext from "./ReadContext.ts"
 import { batchRowsOf } from "./Reader.ts"
@@ -191,7 +193,7 @@ class BarRows {
     c.source[i] = this.#source
     c.tradeCount[i] = row.trade_count ?? ABSENT_I64
     setPrices(c, i, row, instrument.priceExponent)
-    setVolume(c, i, row.volume)
+    setVolume(c, i, row)
     if (builder.length >= this.#batchRows) this.ready.push(builder.flush())
   }
 
@@ -211,33 +213,60 @@ class BarRows {
   }
 }
 
-/** Prices of one bar share an exponent: the instrument's, or the finest that one of them needs. */
+/**
+ * Prices of one bar share an exponent: the instrument's, unless one of them needs a finer one or is too large for it. A bar
+ * whose prices have none in common is refused: a batch cannot hold it exactly.
+ */
 const setPrices = (c: Builder["columns"], i: number, row: BarRow, usual: number): void => {
-  const parsed = [row.open, row.high, row.low, row.close].map((text) =>
+  const prices = [row.open, row.high, row.low, row.close].map((text) =>
     text === null ? undefined : Decimal.normalize(Decimal.parse(text)!)
   )
-  const exponent = parsed.reduce((least, value) => Math.min(least, value?.exponent ?? least), usual)
-  const fits = (value: Decimal.Decimal | undefined, at: number): bigint =>
-    value === undefined ? ABSENT_I64 : value.mantissa * Decimal.pow10(value.exponent - at)
-  // A price that is no i64 at the common exponent (an extreme one, kept aside) takes the coarsest that all can bear.
-  const own = parsed.every((value) => isI64(fits(value, exponent)))
-    ? exponent
-    : Math.min(...parsed.flatMap((value) => (value === undefined ? [] : [value.exponent])))
-  c.priceExponent[i] = own
-  c.open[i] = fits(parsed[0], own)
-  c.high[i] = fits(parsed[1], own)
-  c.low[i] = fits(parsed[2], own)
-  c.close[i] = fits(parsed[3], own)
+  // The coarsest exponent that all are whole at; zero is whole at any.
+  const coarsest = prices.reduce(
+    (least, price) =>
+      price === undefined || price.mantissa === 0n ? least : Math.min(least, price.exponent),
+    127
+  )
+  const exponent = [Math.min(usual, coarsest), coarsest].find((at) =>
+    prices.every((price) => fits(price, at))
+  )
+  if (exponent === undefined) throw tooWide(row)
+  c.priceExponent[i] = exponent
+  const mantissa = (price: Decimal.Decimal | undefined): bigint =>
+    price === undefined ? ABSENT_I64 : (Decimal.rescale(price.mantissa, price.exponent, exponent) as bigint)
+  c.open[i] = mantissa(prices[0])
+  c.high[i] = mantissa(prices[1])
+  c.low[i] = mantissa(prices[2])
+  c.close[i] = mantissa(prices[3])
 }
 
-const isI64 = (value: bigint): boolean => value >= -(2n ** 63n) && value <= 2n ** 63n - 1n
-
-const setVolume = (c: Builder["columns"], i: number, text: string): void => {
-  const { mantissa, exponent } = Decimal.parse(text)!
-  c.volumeExponent[i] = exponent
-  c.volumeLow[i] = BigInt.asUintN(64, mantissa)
-  c.volumeHigh[i] = BigInt.asIntN(64, mantissa >> 64n)
+const fits = (price: Decimal.Decimal | undefined, exponent: number): boolean => {
+  if (price === undefined) return true
+  const mantissa = Decimal.rescale(price.mantissa, price.exponent, exponent)
+  return mantissa !== undefined && mantissa >= -(2n ** 63n) && mantissa < ABSENT_I64
 }
+
+const tooWide = (row: BarRow): StoreError =>
+  new StoreError({
+    operation: "read bars",
+    reason: new StoreInvalidData({
+      detail:
+        `the bar of instrument #${row.instrument_id} at ${UnixNanos.toIso(row.start * UnixNanos.PerMicro)} spans values ` +
+        `from ${row.low} to ${row.high} and a volume of ${row.volume}, which one batch row cannot hold exactly; read it with SQL`
+    })
+  })
+
+/** Volume at the exponent it was written with, or at its coarsest where that takes more than 128 bits. */
+const setVolume = (c: Builder["columns"], i: number, row: BarRow): void => {
+  const written = Decimal.parse(row.volume)!
+  const volume = isI128(written.mantissa) ? written : Decimal.normalize(written)
+  if (!isI128(volume.mantissa)) throw tooWide(row)
+  c.volumeExponent[i] = volume.exponent
+  c.volumeLow[i] = BigInt.asUintN(64, volume.mantissa)
+  c.volumeHigh[i] = BigInt.asIntN(64, volume.mantissa >> 64n)
+}
+
+const isI128 = (value: bigint): boolean => BigInt.asIntN(128, value) === value
 
 const PAGE_ROWS = 8192
 
@@ -256,7 +285,7 @@ const open = Effect.fnUntraced(function* (
   const values = [ids, timestampParameter(clamp(range.start)), timestampParameter(clamp(range.end))]
   yield* connection.query("BEGIN READ ONLY")
   yield* connection.query(
-    `DECLARE bars NO SCROLL CURSOR FOR ${query} ORDER BY start, instrument_id, publisher`,
+    `DECLARE bars NO SCROLL CURSOR FOR ${query} ORDER BY start, ns, publisher, instrument_id`,
     values
   )
 })
@@ -275,7 +304,9 @@ const read = (pool: PgPool, request: BarReadRequest): Stream.Stream<BarBatch, St
       yield* open(connection, query, context.ids, range)
       yield* Effect.addFinalizer(() => Effect.ignore(connection.query("ROLLBACK")))
       return pages(connection).pipe(
-        Stream.map((page) => take(rows, page)),
+        Stream.mapEffect((page) =>
+          Effect.try({ try: () => take(rows, page), catch: (cause) => storeError("read bars", cause) })
+        ),
         Stream.concat(Stream.sync(() => finish(rows))),
         Stream.flatMap((batches) => Stream.fromIterable(batches))
       )
