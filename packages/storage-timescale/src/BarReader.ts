@@ -2,7 +2,7 @@
  * Reading bars: those made from trades, out of the finest stored level that divides the length asked for, and the
  * provider's own, which are series of their own and never mixed with them.
  *
- * Bars are few beside trades, so they come by a cursor instead of a COPY: a page at a time, in (start, publisher, instrument) order.
+ * Bars are few beside trades, so they come by a cursor instead of a COPY: a page at a time, in (start, instrument, publisher) order.
  */
 import {
   ABSENT_I64,
@@ -285,7 +285,7 @@ const open = Effect.fnUntraced(function* (
   const values = [ids, timestampParameter(clamp(range.start)), timestampParameter(clamp(range.end))]
   yield* connection.query("BEGIN READ ONLY")
   yield* connection.query(
-    `DECLARE bars NO SCROLL CURSOR FOR ${query} ORDER BY start, ns, publisher, instrument_id`,
+    `DECLARE bars NO SCROLL CURSOR FOR ${query} ORDER BY start, ns, instrument_id, publisher`,
     values
   )
 })
