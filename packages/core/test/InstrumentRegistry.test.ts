@@ -12,6 +12,7 @@ import {
   type SymbolEntry,
   SymbolText
 } from "../src/index.ts"
+import { capabilities } from "./StoreCapabilities.ts"
 
 const entry = (symbol: string, rest: Partial<SymbolEntry> = {}): SymbolEntry => ({
   symbol,
@@ -31,6 +32,7 @@ const setup = (stored: Array<SymbolEntry>, options: RegistryOptions = {}) => {
   const listings: Array<Listing> = []
   let loads = 0
   const store = Layer.mock(MarketStore)({
+    capabilities,
     symbolEntries: Effect.sync(() => [...stored]),
     putSymbolEntries: (entries) =>
       Effect.sync(() => {
