@@ -1,329 +1,322 @@
 /**
- * Reading bars: those made from trades, out of the finest stored level that divides the length asked for, and the
- * provider's own, which are series of their own and never mixed with them.
+ * Reading bars: those made from trades, and the provider's own.
  *
- * Bars are few beside trades, so they come by a cursor instead of a COPY: a page at a time, in (start, instrument, publisher) order.
+ * From trades: 1m, 1h and 1d are stored; 5m, 15m and 30m are made from 1m, 4h from 1h, 1s from the trades themselves. The
+ * provider's: of the stored levels that divide the length asked for, each instrument's bars come from the one that has
+ * most days within the range, the coarsest of several; the two sources are never mixed.
+ *
+ * A bar belongs to a range when it starts in it; it always has its whole length. `fill` repeats the last close, with
+ * volume 0, between a bar and the next one of its series.
  */
 import {
-  ABSENT_I64,
-  type BarBatch,
-  BarFromProvider,
-  BarFromTrades,
-  type BarLayout,
+  BarBatch,
+  BarLayout,
   type BarReadRequest,
-  type BatchBuilder,
-  barBuilder,
-  Decimal,
+  type InstrumentId,
   MarketSchema,
   type MarketStore,
   StoreBadRequest,
   StoreError,
-  StoreInvalidData,
   Timeframe,
-  type TimeRange,
+  TimeRange,
   UnixNanos
 } from "@data-manager/core"
-import { Effect, Stream } from "effect"
+import { Effect, Option, Stream } from "effect"
+import { BarFold, floor, seriesKey } from "./BarFold.ts"
+import { ProviderBarRows, providerBarSelection, RollupBarRows, rollupSelection } from "./BarRows.ts"
 import { storeError } from "./PgError.ts"
-import { type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
+import { microsOf, type PgPool } from "./PgPool.ts"
 import * as ReadContext from "./ReadContext.ts"
-import { batchRowsOf } from "./Reader.ts"
+import {
+  batchRowsOf,
+  type ReaderOptions,
+  type RowKindReader,
+  type RowSource,
+  readRows,
+  tradeKind
+} from "./Reader.ts"
+import { idList } from "./ReadRows.ts"
+import { clampRange, timeCondition } from "./ReadSlice.ts"
+import type { ReadableRows } from "./RowColumns.ts"
 
-/** One bar as SQL gives it. */
-interface BarRow extends SqlRow {
-  readonly start: bigint
-  readonly ns: number
-  readonly instrument_id: number
-  readonly publisher: number
-  readonly open: string | null
-  readonly high: string | null
-  readonly low: string | null
-  readonly close: string | null
-  readonly volume: string
-  readonly trade_count: bigint | null
-}
-
-/** Level that bars of a length are made from: the longest stored one that divides it. */
-const levelOf = (seconds: number): "bar_1m" | "bar_1h" | "bar_1d" | "trade" => {
-  if (seconds % 86_400 === 0) return "bar_1d"
-  if (seconds % 3600 === 0) return "bar_1h"
-  return seconds % 60 === 0 ? "bar_1m" : "trade"
-}
-
-/** Microseconds since the epoch of the start of the bar that a time falls into. */
-const bucketOf = (time: string, seconds: number): string =>
-  `(floor(extract(epoch from ${time}) / ${seconds}) * ${seconds} * 1000000)::int8`
-
-const stored = (table: string): string => /* sql */ `
-  SELECT ${bucketOf("bucket", 1)} AS start, 0 AS ns, instrument_id, 0 AS publisher, open, high, low, close, volume, trade_count
-  FROM ${table}
-  WHERE instrument_id = ANY($1) AND bucket >= $2 AND bucket < $3`
-
-/** First and last by (event time, receive time, key): the same order as everywhere. */
-const merged = (table: string, seconds: number): string => /* sql */ `
-  SELECT ${bucketOf("bucket", seconds)} AS start, 0 AS ns, instrument_id, 0 AS publisher,
-         (array_agg(open ORDER BY open_at, open_recv, open_key))[1] AS open, max(high) AS high, min(low) AS low,
-         (array_agg(close ORDER BY close_at DESC, close_recv DESC, close_key DESC))[1] AS close,
-         sum(volume) AS volume, sum(trade_count)::int8 AS trade_count
-  FROM ${table}
-  WHERE instrument_id = ANY($1) AND bucket >= $2 AND bucket < $3
-  GROUP BY 1, instrument_id`
-
-/** Bars straight from the trades; a receive time that is absent sorts last, as NULLs do. */
-const fromTrades = (seconds: number): string => /* sql */ `
-  SELECT ${bucketOf("ts", seconds)} AS start, 0 AS ns, instrument_id, 0 AS publisher,
-         (array_agg(price ORDER BY ts, ts_ns, ts_recv, ts_recv_ns, trade_key))[1] AS open,
-         max(price) AS high, min(price) AS low,
-         (array_agg(price ORDER BY ts DESC, ts_ns DESC, ts_recv DESC NULLS FIRST, ts_recv_ns DESC, trade_key DESC))[1] AS close,
-         coalesce(sum(size), 0) AS volume, count(*) AS trade_count
-  FROM (
-    SELECT t.ts, t.ts_ns, t.ts_recv, t.ts_recv_ns, t.trade_key, t.instrument_id,
-           coalesce(t.price * i.price_unit, e.price) AS price, coalesce(t.size * i.size_unit, e.size) AS size
-    FROM trade t
-    JOIN instruments i ON i.id = t.instrument_id
-    LEFT JOIN trade_exact e ON (t.price IS NULL OR t.size IS NULL) AND e.instrument_id = t.instrument_id
-      AND e.ts = t.ts AND e.trade_key = t.trade_key
-    WHERE t.instrument_id = ANY($1) AND t.ts >= $2 AND t.ts < $3
-  ) priced
-  WHERE price IS NOT NULL
-  GROUP BY 1, instrument_id`
-
-const ofProvider = (code: number): string => /* sql */ `
-  SELECT ${bucketOf("b.ts", 1)} AS start, b.ts_ns AS ns, b.instrument_id, b.publisher,
-         coalesce(b.open * i.price_unit, e.open) AS open, coalesce(b.high * i.price_unit, e.high) AS high,
-         coalesce(b.low * i.price_unit, e.low) AS low, coalesce(b.close * i.price_unit, e.close) AS close,
-         b.volume, b.trade_count
-  FROM bar b
-  JOIN instruments i ON i.id = b.instrument_id
-  LEFT JOIN bar_exact e ON i.exact_kinds & 4 <> 0 AND e.instrument_id = b.instrument_id AND e.schema = b.schema
-    AND e.ts = b.ts AND e.publisher = b.publisher
-  WHERE b.instrument_id = ANY($1) AND b.ts >= $2 AND b.ts < $3 AND b.schema = ${code}`
-
-/**
- * Between the bars of a series, one for every length of time without trades: the last close four times, nothing traded.
- * A bar opens a group; the bars put in belong to the group of the bar before them.
- */
-const filled = (query: string, seconds: number): string => /* sql */ `
-  WITH bars AS (${query}), series AS (
-    SELECT instrument_id, publisher, generate_series(min(start), max(start), ${seconds} * 1000000::int8) AS start
-    FROM bars GROUP BY instrument_id, publisher
-  ), grid AS (
-    SELECT s.start, coalesce(b.ns, 0) AS ns, s.instrument_id, s.publisher, b.open, b.high, b.low, b.close, b.volume,
-           b.trade_count, b.start IS NULL AS missing,
-           count(b.start) OVER (PARTITION BY s.instrument_id, s.publisher ORDER BY s.start) AS bar
-    FROM series s LEFT JOIN bars b ON b.instrument_id = s.instrument_id AND b.publisher = s.publisher AND b.start = s.start
-  ), carried AS (
-    SELECT *, first_value(close) OVER (PARTITION BY instrument_id, publisher, bar ORDER BY start) AS before FROM grid
-  )
-  SELECT start, ns, instrument_id, publisher,
-         CASE WHEN missing THEN before ELSE open END AS open, CASE WHEN missing THEN before ELSE high END AS high,
-         CASE WHEN missing THEN before ELSE low END AS low, CASE WHEN missing THEN before ELSE close END AS close,
-         CASE WHEN missing THEN 0 ELSE volume END AS volume, CASE WHEN missing THEN 0 ELSE trade_count END AS trade_count
-  FROM carried`
+const operation = "read bars"
 
 const bad = (detail: string, allowed: ReadonlyArray<string>): StoreError =>
-  new StoreError({ operation: "read bars", reason: new StoreBadRequest({ detail, allowed }) })
+  new StoreError({ operation, reason: new StoreBadRequest({ detail, allowed }) })
 
-/** Schema of the provider's bars of a length. */
-const providerSchema = (timeframe: Timeframe.Timeframe): MarketSchema.MarketSchema | undefined =>
-  MarketSchema.all.find(
-    (schema) =>
-      MarketSchema.kind(schema) === "bars" && MarketSchema.seconds(schema) === Timeframe.seconds(timeframe)
-  )
+type RollupTable = "bar_1m" | "bar_1h" | "bar_1d"
 
-const queryOf = (request: BarReadRequest): Effect.Effect<string, StoreError> => {
-  const seconds = Timeframe.seconds(request.timeframe)
-  if (request.source === "provider") {
-    const schema = providerSchema(request.timeframe)
-    const offered = Timeframe.all.filter((timeframe) => providerSchema(timeframe) !== undefined)
-    return schema === undefined
-      ? Effect.fail(bad(`providers have no bars of ${request.timeframe}`, offered))
-      : Effect.succeed(ofProvider(MarketSchema.code(schema)))
-  }
-  const level = levelOf(seconds)
-  if (level === "trade") return Effect.succeed(fromTrades(seconds))
-  const isStored =
-    (level === "bar_1m" && seconds === 60) || (level === "bar_1h" && seconds === 3600) || level === "bar_1d"
-  return Effect.succeed(isStored ? stored(level) : merged(level, seconds))
+/** Where bars from trades of each length come from; 1s comes from the trades. */
+const rollups: { readonly [T in Exclude<Timeframe.Timeframe, "1s">]: RollupTable } = {
+  "1m": "bar_1m",
+  "5m": "bar_1m",
+  "15m": "bar_1m",
+  "30m": "bar_1m",
+  "1h": "bar_1h",
+  "4h": "bar_1h",
+  "1d": "bar_1d"
 }
 
-/** Bars that begin in the range: a bound inside a bar leaves that bar out at the start and in at the end. */
-const startsWithin = (range: TimeRange.TimeRange, seconds: number): TimeRange.TimeRange => {
-  const length = BigInt(seconds) * UnixNanos.PerSecond
-  const up = (time: bigint): bigint => -floorDiv(-time, length) * length
-  return { start: up(range.start), end: up(range.end) }
-}
+const secondsOf = { bar_1m: 60, bar_1h: 3600, bar_1d: 86400 } as const
 
-const floorDiv = (a: bigint, b: bigint): bigint => (a % b < 0n ? a / b - 1n : a / b)
+const tradeSchema = MarketSchema.code("trades")
 
-/** Times that PostgreSQL and nanoseconds in an i64 both hold. */
-const clamp = (time: bigint): bigint =>
-  time < UnixNanos.Min ? UnixNanos.Min : time > UnixNanos.Max ? UnixNanos.Max : time
+const batch: RowKindReader<BarBatch, RollupBarRows | ProviderBarRows>["batch"] = (
+  context,
+  rows,
+  order,
+  from,
+  to
+) => new BarBatch(context, rows.copy(order, from, to), to - from)
 
-type Builder = BatchBuilder<typeof BarLayout, BarBatch>
-
-/** Fills builders, one per dataset, and hands one out when the dataset changes: the order over all of them stays. */
-class BarRows {
-  readonly #context: ReadContext.ReadContext
-  readonly #builders: ReadonlyArray<Builder>
-  readonly #seconds: number
-  readonly #source: number
-  readonly #batchRows: number
-  #dataset = -1
-  /** Batches that are full, or were cut where the dataset changed. */
-  readonly ready: Array<BarBatch> = []
-
-  constructor(context: ReadContext.ReadContext, request: BarReadRequest, batchRows: number) {
-    this.#context = context
-    this.#seconds = Timeframe.seconds(request.timeframe)
-    this.#source = request.source === "provider" ? BarFromProvider : BarFromTrades
-    this.#builders = context.contexts.map((batchContext) => barBuilder(batchContext, batchRows))
-    this.#batchRows = batchRows
-  }
-
-  add(row: BarRow): void {
-    const instrument = this.#context.instruments.get(row.instrument_id)!
-    const builder = this.#builderOf(instrument.dataset)
-    const c = builder.columns
-    const i = builder.length++
-    c.tsEvent[i] = row.start * UnixNanos.PerMicro + BigInt(row.ns)
-    c.instrument[i] = row.instrument_id
-    c.seconds[i] = this.#seconds
-    c.publisher[i] = row.publisher & 0xffff
-    c.source[i] = this.#source
-    c.tradeCount[i] = row.trade_count ?? ABSENT_I64
-    setPrices(c, i, row, instrument.priceExponent)
-    setVolume(c, i, row)
-    if (builder.length >= this.#batchRows) this.ready.push(builder.flush())
-  }
-
-  /** The builder of a dataset; what another one holds goes first. */
-  #builderOf(dataset: number): Builder {
-    if (dataset !== this.#dataset) {
-      const before = this.#builders[this.#dataset]
-      if (before !== undefined && before.length > 0) this.ready.push(before.flush())
-      this.#dataset = dataset
-    }
-    return this.#builders[dataset]!
-  }
-
-  /** Everything that is not handed out yet. */
-  finish(): void {
-    for (const builder of this.#builders) if (builder.length > 0) this.ready.push(builder.flush())
-  }
-}
-
-/**
- * Prices of one bar share an exponent: the instrument's, unless one of them needs a finer one or is too large for it. A bar
- * whose prices have none in common is refused: a batch cannot hold it exactly.
- */
-const setPrices = (c: Builder["columns"], i: number, row: BarRow, usual: number): void => {
-  const prices = [row.open, row.high, row.low, row.close].map((text) =>
-    text === null ? undefined : Decimal.normalize(Decimal.parse(text)!)
-  )
-  // The coarsest exponent that all are whole at; zero is whole at any.
-  const coarsest = prices.reduce(
-    (least, price) =>
-      price === undefined || price.mantissa === 0n ? least : Math.min(least, price.exponent),
-    127
-  )
-  const exponent = [Math.min(usual, coarsest), coarsest].find((at) =>
-    prices.every((price) => fits(price, at))
-  )
-  if (exponent === undefined) throw tooWide(row)
-  c.priceExponent[i] = exponent
-  const mantissa = (price: Decimal.Decimal | undefined): bigint =>
-    price === undefined ? ABSENT_I64 : (Decimal.rescale(price.mantissa, price.exponent, exponent) as bigint)
-  c.open[i] = mantissa(prices[0])
-  c.high[i] = mantissa(prices[1])
-  c.low[i] = mantissa(prices[2])
-  c.close[i] = mantissa(prices[3])
-}
-
-const fits = (price: Decimal.Decimal | undefined, exponent: number): boolean => {
-  if (price === undefined) return true
-  const mantissa = Decimal.rescale(price.mantissa, price.exponent, exponent)
-  return mantissa !== undefined && mantissa >= -(2n ** 63n) && mantissa < ABSENT_I64
-}
-
-const tooWide = (row: BarRow): StoreError =>
-  new StoreError({
-    operation: "read bars",
-    reason: new StoreInvalidData({
-      detail:
-        `the bar of instrument #${row.instrument_id} at ${UnixNanos.toIso(row.start * UnixNanos.PerMicro)} spans values ` +
-        `from ${row.low} to ${row.high} and a volume of ${row.volume}, which one batch row cannot hold exactly; read it with SQL`
-    })
-  })
-
-/** Volume at the exponent it was written with, or at its coarsest where that takes more than 128 bits. */
-const setVolume = (c: Builder["columns"], i: number, row: BarRow): void => {
-  const written = Decimal.parse(row.volume)!
-  const volume = isI128(written.mantissa) ? written : Decimal.normalize(written)
-  if (!isI128(volume.mantissa)) throw tooWide(row)
-  c.volumeExponent[i] = volume.exponent
-  c.volumeLow[i] = BigInt.asUintN(64, volume.mantissa)
-  c.volumeHigh[i] = BigInt.asIntN(64, volume.mantissa >> 64n)
-}
-
-const isI128 = (value: bigint): boolean => BigInt.asIntN(128, value) === value
-
-const PAGE_ROWS = 8192
-
-/** Pages of the cursor, inside a transaction of its own. */
-const pages = (connection: PgConnection): Stream.Stream<ReadonlyArray<BarRow>, StoreError> =>
-  Stream.fromEffectRepeat(connection.query<BarRow>(`FETCH ${PAGE_ROWS} FROM bars`)).pipe(
-    Stream.takeWhile((rows) => rows.length > 0)
-  )
-
-const open = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  query: string,
-  ids: ReadonlyArray<number>,
-  range: TimeRange.TimeRange
-) {
-  const values = [ids, timestampParameter(clamp(range.start)), timestampParameter(clamp(range.end))]
-  yield* connection.query("BEGIN READ ONLY")
-  yield* connection.query(
-    `DECLARE bars NO SCROLL CURSOR FOR ${query} ORDER BY start, ns, instrument_id, publisher`,
-    values
-  )
+const rollupKind = (table: RollupTable): RowKindReader<BarBatch, RollupBarRows> => ({
+  operation,
+  selection: rollupSelection(table),
+  exactFlag: 0,
+  layout: BarLayout,
+  // An instrument has at most so many bars a day, and no more than trades.
+  density: { _tag: "Days", schema: tradeSchema, most: 86400 / secondsOf[table] },
+  rows: (context, capacity) => new RollupBarRows(ReadContext.lookup(context), capacity, secondsOf[table]),
+  batch
 })
 
-const read = (pool: PgPool, request: BarReadRequest): Stream.Stream<BarBatch, StoreError> =>
+const providerKind = (seconds: number, schema: number): RowKindReader<BarBatch, ProviderBarRows> => ({
+  operation,
+  selection: providerBarSelection,
+  exactFlag: 4,
+  layout: BarLayout,
+  density: { _tag: "Days", schema },
+  rows: (context, capacity, { exact }) =>
+    new ProviderBarRows(ReadContext.lookup(context), capacity, seconds, exact.length > 0),
+  batch
+})
+
+/** A read of bars under way. */
+interface Read {
+  readonly pool: PgPool
+  readonly options: ReaderOptions
+  readonly request: BarReadRequest
+  readonly context: ReadContext.ReadContext
+  readonly range: TimeRange.TimeRange
+  readonly seconds: number
+  readonly batchRows: number
+}
+
+/** The smallest multiple of the bar's length that is not before `time`. */
+const ceil = (time: bigint, seconds: number): bigint => -floor(-time, BigInt(seconds) * UnixNanos.PerSecond)
+
+/** The time of the rows that make the bars which start in the range. */
+const wholeBars = (read: Read): TimeRange.TimeRange => ({
+  start: ceil(read.range.start, read.seconds),
+  end: ceil(read.range.end, read.seconds)
+})
+
+const readBars = (
+  pool: PgPool,
+  options: ReaderOptions,
+  request: BarReadRequest
+): Stream.Stream<BarBatch, StoreError> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const batchRows = yield* batchRowsOf("read bars", request)
-      const plain = yield* queryOf(request)
-      const query = request.fill === true ? filled(plain, Timeframe.seconds(request.timeframe)) : plain
-      const context = yield* ReadContext.load(pool, "read bars", request.instruments)
-      const range = startsWithin(request.range, Timeframe.seconds(request.timeframe))
-      if (context.ids.length === 0 || range.start >= range.end) return Stream.empty
-      const rows = new BarRows(context, request, batchRows)
-      const connection = yield* pool.connection("read bars")
-      yield* open(connection, query, context.ids, range)
-      yield* Effect.addFinalizer(() => Effect.ignore(connection.query("ROLLBACK")))
-      return pages(connection).pipe(
-        Stream.mapEffect((page) =>
-          Effect.try({ try: () => take(rows, page), catch: (cause) => storeError("read bars", cause) })
-        ),
-        Stream.concat(Stream.sync(() => finish(rows))),
-        Stream.flatMap((batches) => Stream.fromIterable(batches))
-      )
+      if (!Timeframe.is(request.timeframe))
+        return yield* Effect.fail(bad(`there are no bars of ${String(request.timeframe)}`, Timeframe.all))
+      const batchRows = yield* batchRowsOf(operation, request)
+      const context = yield* ReadContext.load(pool, operation, request.instruments)
+      const range = clampRange(request.range)
+      const seconds = Timeframe.seconds(request.timeframe)
+      const read: Read = { pool, options, request, context, range, seconds, batchRows }
+      if (TimeRange.isEmpty(range) || context.ids.length === 0) return Stream.empty
+      return request.source === "provider"
+        ? yield* fromProvider(read)
+        : yield* fromTrades(read, request.timeframe)
     })
   )
 
-const take = (rows: BarRows, page: ReadonlyArray<BarRow>): ReadonlyArray<BarBatch> => {
-  for (const row of page) rows.add(row)
-  return rows.ready.splice(0)
+const fromTrades = (read: Read, timeframe: Timeframe.Timeframe) => {
+  const sources = [{ ids: read.context.ids, schema: undefined }]
+  if (timeframe === "1s")
+    return Effect.map(lastStarts(read, lastTrade(read)), (fillUntil) =>
+      folded(read, "trades", fillUntil, rowsOf(read, tradeKind, sources), (fold, each) => fold.trades(each))
+    )
+  const table = rollups[timeframe]
+  const kind = rollupKind(table)
+  if (secondsOf[table] === read.seconds && read.request.fill !== true)
+    return Effect.succeed(readRows(read.pool, read.options, kind, read.request, read.context, sources))
+  return Effect.map(lastStarts(read, lastRollup(read, table)), (fillUntil) =>
+    folded(read, "trades", fillUntil, rowsOf(read, kind, sources), (fold, each) => fold.bars(each))
+  )
 }
 
-const finish = (rows: BarRows): ReadonlyArray<BarBatch> => {
-  rows.finish()
-  return rows.ready.splice(0)
+const fromProvider = (read: Read) =>
+  Effect.gen(function* () {
+    const sources = yield* providerSources(read)
+    if (sources.length === 0) return Stream.empty
+    const [main] = sources
+    const isPlain = sources.every((source) => secondsOfSchema(source.schema) === read.seconds)
+    const kind = providerKind(read.seconds, main!.schema)
+    if (isPlain && read.request.fill !== true)
+      return readRows(read.pool, read.options, kind, read.request, read.context, sources)
+    const fillUntil = yield* lastStarts(read, lastProvided(read, sources))
+    return folded(read, "provider", fillUntil, rowsOf(read, kind, sources), (fold, each) => fold.bars(each))
+  })
+
+/** All rows that the bars are made of, in batches of the usual size. */
+const rowsOf = <B, R extends ReadableRows>(
+  read: Read,
+  kind: RowKindReader<B, R>,
+  sources: ReadonlyArray<RowSource>
+): Stream.Stream<B, StoreError> =>
+  readRows(
+    read.pool,
+    read.options,
+    kind,
+    { instruments: read.context.ids, range: wholeBars(read) },
+    read.context,
+    sources
+  )
+
+/** Feeds rows to a fold and gives the bars that come out. */
+const folded = <B>(
+  read: Read,
+  source: "trades" | "provider",
+  fillUntil: ReadonlyMap<number, bigint> | undefined,
+  rows: Stream.Stream<B, StoreError>,
+  feed: (fold: BarFold, rows: B) => Generator<BarBatch>
+): Stream.Stream<BarBatch, StoreError> =>
+  Stream.suspend(() => {
+    const { context, seconds, batchRows } = read
+    const fold = new BarFold({ context, seconds, source, batchRows, fillUntil })
+    return Stream.concat(
+      Stream.flatMap(rows, (each) => generated(() => feed(fold, each))),
+      generated(() => fold.finish())
+    )
+  })
+
+/** One element at a time: a gap may be filled with any number of them. */
+const generated = (make: () => Generator<BarBatch>): Stream.Stream<BarBatch, StoreError> =>
+  Stream.suspend(() =>
+    Stream.paginate(make(), (generator) =>
+      Effect.try({
+        try: () => {
+          const { done, value } = generator.next()
+          return done === true
+            ? ([[], Option.none<Generator<BarBatch>>()] as const)
+            : ([[value], Option.some(generator)] as const)
+        },
+        catch: (cause) => storeError(operation, cause)
+      })
+    )
+  )
+
+const secondsOfSchema = (code: number): number => {
+  const schema = MarketSchema.fromCode(code)
+  return schema === undefined ? 0 : MarketSchema.seconds(schema)
 }
 
-/** The part of the store that reads bars. */
-export const make = (pool: PgPool): Pick<MarketStore["Service"], "readBars"> => ({
-  readBars: (request) => read(pool, request)
+/** Schemas of the provider's bars of fixed length, coarsest first. */
+const levels = MarketSchema.all
+  .filter((schema) => MarketSchema.kind(schema) === "bars" && MarketSchema.seconds(schema) > 0)
+  .map((schema) => MarketSchema.code(schema))
+  .sort((a, b) => secondsOfSchema(b) - secondsOfSchema(a))
+
+interface Level {
+  readonly id: InstrumentId
+  readonly schema: number
+  readonly days: bigint
+  readonly [column: string]: unknown
+}
+
+/** Which stored level each instrument's bars are made of; those without any bars in the range are left out. */
+const providerSources = (
+  read: Read
+): Effect.Effect<ReadonlyArray<RowSource & { readonly schema: number }>, StoreError> =>
+  Effect.flatMap(
+    read.pool.query<Level>(
+      `SELECT instrument_id AS id, schema, count(*) AS days FROM row_days
+       WHERE instrument_id = ANY ($1::int4[]) AND schema = ANY ($2::int2[]) AND day >= $3::date AND day <= $4::date
+       GROUP BY instrument_id, schema`,
+      [read.context.ids, levels, UnixNanos.toDate(read.range.start), UnixNanos.toDate(read.range.end)]
+    ),
+    (held) => {
+      const fitting = held.filter((level) => read.seconds % secondsOfSchema(level.schema) === 0)
+      if (held.length > 0 && fitting.length === 0) return Effect.fail(notOffered(read, held))
+      const best = new Map<InstrumentId, Level>()
+      for (const level of fitting.sort((a, b) => levels.indexOf(a.schema) - levels.indexOf(b.schema))) {
+        const other = best.get(level.id)
+        if (other === undefined || level.days > other.days) best.set(level.id, level)
+      }
+      const chosen = levels.map((schema) => ({
+        schema,
+        ids: [...best.values()].filter((level) => level.schema === schema).map((level) => level.id)
+      }))
+      return Effect.succeed(
+        chosen.filter((source) => source.ids.length > 0).sort((a, b) => b.ids.length - a.ids.length)
+      )
+    }
+  )
+
+const notOffered = (read: Read, held: ReadonlyArray<Level>): StoreError => {
+  const offered = Timeframe.all.filter((timeframe) =>
+    held.some((level) => Timeframe.seconds(timeframe) % secondsOfSchema(level.schema) === 0)
+  )
+  return bad(
+    `the provider's bars that are stored cannot make bars of ${read.request.timeframe} (bars from trades may)`,
+    offered
+  )
+}
+
+interface Last {
+  readonly id: InstrumentId
+  readonly publisher: number
+  /** Microseconds. */
+  readonly last: bigint | null
+  readonly [column: string]: unknown
+}
+
+/** Start of the last bar of each series, where gaps are to be filled. */
+const lastStarts = (
+  read: Read,
+  statement: string
+): Effect.Effect<ReadonlyMap<number, bigint> | undefined, StoreError> =>
+  read.request.fill !== true
+    ? Effect.succeed(undefined)
+    : Effect.map(read.pool.query<Last>(statement), (rows) => {
+        const length = BigInt(read.seconds) * UnixNanos.PerSecond
+        return new Map(
+          rows.flatMap(({ id, publisher, last }) =>
+            last === null
+              ? []
+              : [[seriesKey(id, publisher), floor(last * UnixNanos.PerMicro, length)] as const]
+          )
+        )
+      })
+
+const lastTrade = (read: Read): string => {
+  const hasPrice = `(t.price IS NOT NULL OR EXISTS (SELECT FROM trade_exact e WHERE e.instrument_id = t.instrument_id
+    AND e.ts = t.ts AND e.trade_key = t.trade_key AND e.price IS NOT NULL))`
+  return `SELECT q.id, 0 AS publisher, ${microsOf(`(SELECT t.ts FROM trade t WHERE t.instrument_id = q.id
+    AND ${timeCondition(clampRange(wholeBars(read)), "ts", true)} AND ${hasPrice} ORDER BY t.ts DESC LIMIT 1)`)} AS last
+    FROM unnest(${idList(read.context.ids)}) q(id)`
+}
+
+const lastRollup = (read: Read, table: RollupTable): string =>
+  `SELECT q.id, 0 AS publisher, ${microsOf(`(SELECT t.bucket FROM ${table} t WHERE t.instrument_id = q.id
+    AND ${timeCondition(clampRange(wholeBars(read)), "bucket", false)} ORDER BY t.bucket DESC LIMIT 1)`)} AS last
+    FROM unnest(${idList(read.context.ids)}) q(id)`
+
+const lastProvided = (read: Read, sources: ReadonlyArray<RowSource>): string => {
+  const among = sources.map(
+    (source) => `(t.schema = ${source.schema} AND t.instrument_id = ANY (${idList(source.ids)}))`
+  )
+  return `SELECT t.instrument_id AS id, t.publisher::int4 & 65535 AS publisher, ${microsOf("max(t.ts)")} AS last
+    FROM bar t WHERE (${among.join(" OR ")}) AND ${timeCondition(clampRange(wholeBars(read)), "ts", true)}
+    GROUP BY t.instrument_id, t.publisher`
+}
+
+/** The bar part of a `MarketStore`. */
+export type BarPart = Pick<MarketStore["Service"], "readBars">
+
+/** Reads bars from the database behind a pool. */
+export const make = (pool: PgPool, options: ReaderOptions = {}): BarPart => ({
+  readBars: (request) => readBars(pool, options, request)
 })

@@ -65,7 +65,7 @@ const attributes = (other: string, columns: ReadonlyArray<readonly [string, numb
 const delta = `(coalesce(t.ts_in_delta, ${ABSENT_I32})::int8 << 32) | t.instrument_id::int8`
 
 /** Values of the exact table, each by its own subquery: only a NULL of an instrument that is flagged can have one. */
-const exactFields = (
+export const exactFields = (
   exact: ReadonlyArray<InstrumentId>,
   table: string,
   identity: ReadonlyArray<string>,

@@ -399,7 +399,8 @@ const batchesOf = <B, R extends ReadableRows>(read: Read<B, R>, rows: R, count: 
   return out
 }
 
-const tradeKind: RowKindReader<TradeBatch, TradeRows> = {
+/** Trades. */
+export const tradeKind: RowKindReader<TradeBatch, TradeRows> = {
   operation: "read trades",
   selection: tradeSelection,
   exactFlag: 1,
