@@ -67,7 +67,6 @@ export const run = <E>(name: string, target: StoreUnderTest<E>, options: StoreSu
     for (const card of alone) it.live(titleOf(card), () => check(card, target), timeout)
     for (const [id, reason] of Object.entries(skip)) {
       const card = cards.find((each) => each.id === id)!
-      console.info(`StoreSuite: ${name}: ${titleOf(card)} is skipped: ${reason}`)
       it.skip(`${titleOf(card)} (skipped: ${reason})`, () => {})
     }
   })
