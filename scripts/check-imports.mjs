@@ -29,8 +29,6 @@ const kinds = [
   { kind: "cli", folder: /^cli$/, workspace: /./, external: /./, isBundle: true }
 ]
 const databaseClients = /^(pg|pg-[^/]+|postgres|@effect\/sql[^/]*)(\/|$)|^effect\/sql(\/|$)/
-/** Packages whose build takes in what they import: a development dependency is enough. Their tests look at the result. */
-const bundled = /^cli$/
 /** Programs of their own inside a library: they may write to their streams and set their exit code. */
 const programs = [/^packages\/storage-[^/]+\/src\/embedded\//]
 const partNames = ["src", "test", "benchmark", "typetest"]
