@@ -18,11 +18,11 @@ const databaseOn = (url?: string) =>
 
 const missing = await whyMissing()
 if (missing === undefined) StoreSuite.run("embedded PostgreSQL", { database: databaseOn() })
-else it.skip(`StoreSuite: embedded PostgreSQL (${missing})`, () => {})
+else it("StoreSuite: embedded PostgreSQL", (context) => context.skip(missing))
 
 // Servers that somebody provides: plain PostgreSQL, TimescaleDB of either licence.
 for (const name of ["DM_TEST_DATABASE_URL", "DM_TEST_TIMESCALE_URL"]) {
   const url = process.env[name]
-  if (url === undefined) it.skip(`StoreSuite: server of ${name} (it is not set)`, () => {})
+  if (url === undefined) it(`StoreSuite: server of ${name}`, (context) => context.skip(`${name} is not set`))
   else StoreSuite.run(`server of ${name}`, { database: databaseOn(url) }, { timeout: 60_000 })
 }
