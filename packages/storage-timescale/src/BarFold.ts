@@ -19,7 +19,7 @@ import {
   type TradeBatch,
   UnixNanos
 } from "@data-manager/core"
-import { CopyFormatError } from "./CopyDecoder.ts"
+import { fitVolume } from "./BarRows.ts"
 import { storeDouble } from "./CopyField.ts"
 import type { ReadContext } from "./ReadContext.ts"
 import { alignExact, type Cell, ReadInstruments, storeInt64 } from "./RowColumns.ts"
@@ -293,10 +293,10 @@ export class BarFold {
     this.#endHigh = Number(end >> 32n)
   }
 
-  /** Puts the bars of one time out: those with rows and those to be filled, by publisher and instrument. */
+  /** Puts the bars of one time out: those with rows and those to be filled, by instrument and publisher. */
   *#complete(start: bigint): Generator<BarBatch> {
     const due = [...this.#open, ...[...this.#filled].filter((series) => !series.isOpen)].sort(
-      (a, b) => a.publisher - b.publisher || a.instrument - b.instrument
+      (a, b) => a.instrument - b.instrument || a.publisher - b.publisher
     )
     this.#open = []
     for (const series of due) {
@@ -400,9 +400,10 @@ const putVolume = (series: Series, builder: Builder, i: number): void => {
     columns.volumeHigh[i] = 0n
     return
   }
-  const total = wide ?? { mantissa: BigInt(series.volume), exponent: series.volumeExponent }
-  if (BigInt.asIntN(128, total.mantissa) !== total.mantissa || total.exponent < -128)
-    throw new CopyFormatError("the volume of a bar needs more than 128 bits")
+  const total = fitVolume(
+    wide ?? { mantissa: BigInt(series.volume), exponent: series.volumeExponent },
+    series.sizeExponent
+  )
   columns.volumeExponent[i] = total.exponent
   columns.volumeLow[i] = BigInt.asUintN(64, total.mantissa)
   storeInt64(total.mantissa >> 64n, words.volumeHigh, i)

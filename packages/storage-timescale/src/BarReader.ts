@@ -2,8 +2,9 @@
  * Reading bars: those made from trades, and the provider's own.
  *
  * From trades: 1m, 1h and 1d are stored; 5m, 15m and 30m are made from 1m, 4h from 1h, 1s from the trades themselves. The
- * provider's: of the stored levels that divide the length asked for, each instrument's bars come from the one that has
- * most days within the range, the coarsest of several; the two sources are never mixed.
+ * provider's: 1s, 1m, 1h and 1d are as the provider gave them, and the others are made from its shorter ones (each
+ * instrument's from the stored schema that has most days within the range, the longest of several). The two sources are
+ * never mixed.
  *
  * A bar belongs to a range when it starts in it; it always has its whole length. `fill` repeats the last close, with
  * volume 0, between a bar and the next one of its series.
@@ -17,6 +18,7 @@ import {
   type MarketStore,
   StoreBadRequest,
   StoreError,
+  StoreInvalidData,
   Timeframe,
   TimeRange,
   UnixNanos
@@ -37,7 +39,7 @@ import {
 } from "./Reader.ts"
 import { idList } from "./ReadRows.ts"
 import { clampRange, timeCondition } from "./ReadSlice.ts"
-import type { ReadableRows } from "./RowColumns.ts"
+import { type ReadableRows, Unrepresentable } from "./RowColumns.ts"
 
 const operation = "read bars"
 
@@ -203,7 +205,10 @@ const generated = (make: () => Generator<BarBatch>): Stream.Stream<BarBatch, Sto
             ? ([[], Option.none<Generator<BarBatch>>()] as const)
             : ([[value], Option.some(generator)] as const)
         },
-        catch: (cause) => storeError(operation, cause)
+        catch: (cause) =>
+          cause instanceof Unrepresentable
+            ? new StoreError({ operation, reason: new StoreInvalidData({ detail: cause.message }), cause })
+            : storeError(operation, cause)
       })
     )
   )
@@ -226,7 +231,10 @@ interface Level {
   readonly [column: string]: unknown
 }
 
-/** Which stored level each instrument's bars are made of; those without any bars in the range are left out. */
+/**
+ * Which stored schema each instrument's bars are made of; those without any in the range are left out. A length that the
+ * provider has a schema of is never made from others: the provider's day, say, is what it says it is.
+ */
 const providerSources = (
   read: Read
 ): Effect.Effect<ReadonlyArray<RowSource & { readonly schema: number }>, StoreError> =>
@@ -238,8 +246,11 @@ const providerSources = (
       [read.context.ids, levels, UnixNanos.toDate(read.range.start), UnixNanos.toDate(read.range.end)]
     ),
     (held) => {
-      const fitting = held.filter((level) => read.seconds % secondsOfSchema(level.schema) === 0)
-      if (held.length > 0 && fitting.length === 0) return Effect.fail(notOffered(read, held))
+      const isOwn = levels.some((schema) => secondsOfSchema(schema) === read.seconds)
+      const fitting = held.filter(({ schema }) =>
+        isOwn ? secondsOfSchema(schema) === read.seconds : read.seconds % secondsOfSchema(schema) === 0
+      )
+      if (!isOwn && held.length > 0 && fitting.length === 0) return Effect.fail(notOffered(read, held))
       const best = new Map<InstrumentId, Level>()
       for (const level of fitting.sort((a, b) => levels.indexOf(a.schema) - levels.indexOf(b.schema))) {
         const other = best.get(level.id)
@@ -257,7 +268,12 @@ const providerSources = (
 
 const notOffered = (read: Read, held: ReadonlyArray<Level>): StoreError => {
   const offered = Timeframe.all.filter((timeframe) =>
-    held.some((level) => Timeframe.seconds(timeframe) % secondsOfSchema(level.schema) === 0)
+    held.some(({ schema }) => {
+      const seconds = Timeframe.seconds(timeframe)
+      return levels.some((each) => secondsOfSchema(each) === seconds)
+        ? secondsOfSchema(schema) === seconds
+        : seconds % secondsOfSchema(schema) === 0
+    })
   )
   return bad(
     `the provider's bars that are stored cannot make bars of ${read.request.timeframe} (bars from trades may)`,

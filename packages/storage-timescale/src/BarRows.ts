@@ -3,7 +3,7 @@ import { BarFromProvider, BarFromTrades, BarLayout, Decimal, UnixNanos } from "@
 import { CopyFormatError } from "./CopyDecoder.ts"
 import * as Field from "./CopyField.ts"
 import { exactFields, type RowSelection } from "./ReadRows.ts"
-import { alignExact, type Cell, type ReadInstruments, RowColumns } from "./RowColumns.ts"
+import { alignExact, type Cell, type ReadInstruments, RowColumns, Unrepresentable } from "./RowColumns.ts"
 
 /** How bars made from trades are selected. */
 export const rollupSelection = (table: "bar_1m" | "bar_1h" | "bar_1d"): RowSelection => ({
@@ -28,7 +28,7 @@ export const providerBarSelection: RowSelection = {
   table: "bar",
   time: "ts",
   hasRest: true,
-  ties: ["t.ts_ns", "t.publisher::int4 & 65535", "t.instrument_id"],
+  ties: ["t.ts_ns", "t.instrument_id", "t.publisher::int4 & 65535"],
   fields: ({ exact }) => [
     "t.ts_ns::int4 | (t.publisher::int4 & 65535) << 10",
     "t.instrument_id",
@@ -60,14 +60,14 @@ abstract class BarColumns extends RowColumns<typeof BarLayout> {
 
   ties(a: number, b: number): number {
     const { publisher, instrument } = this.columns
-    return publisher[a]! - publisher[b]! || instrument[a]! - instrument[b]!
+    return instrument[a]! - instrument[b]! || publisher[a]! - publisher[b]!
   }
 
   position(row: number): string {
     const { tsEvent, publisher, instrument } = this.columns
     const rest = UnixNanos.nanosOfMicro(tsEvent[row]!)
     return this.#source === BarFromProvider
-      ? `${rest}, ${publisher[row]}, ${instrument[row]}`
+      ? `${rest}, ${instrument[row]}, ${publisher[row]}`
       : `${instrument[row]}`
   }
 
@@ -98,15 +98,22 @@ abstract class BarColumns extends RowColumns<typeof BarLayout> {
   #wideVolume(bytes: DataView, at: number, i: number): void {
     const exact = Field.decimal(bytes, at)
     if (exact === undefined) throw new CopyFormatError("a bar has no volume")
-    const exponent = Math.min(exact.exponent, this.columns.volumeExponent[i]!)
-    const mantissa = exact.mantissa * Decimal.pow10(exact.exponent - exponent)
-    const bits = BigInt.asIntN(128, mantissa)
-    if (exponent < -128 || bits !== mantissa)
-      throw new CopyFormatError("a volume needs more than 128 bits or 128 decimal places")
+    const { mantissa, exponent } = fitVolume(exact, this.columns.volumeExponent[i]!)
     this.columns.volumeExponent[i] = exponent
     this.columns.volumeLow[i] = BigInt.asUintN(64, mantissa)
     this.columns.volumeHigh[i] = mantissa >> 64n
   }
+}
+
+/** A volume in 128 bits and an i8 exponent: at the exponent wanted where that is possible, else at its own. */
+export const fitVolume = (volume: Decimal.Decimal, wanted: number): Decimal.Decimal => {
+  const { mantissa, exponent } = Decimal.normalize(volume)
+  for (const target of [Math.min(wanted, exponent), Math.min(127, exponent)]) {
+    if (target < -128 || exponent - target > 200) continue
+    const scaled = mantissa * Decimal.pow10(exponent - target)
+    if (BigInt.asIntN(128, scaled) === scaled) return { mantissa: scaled, exponent: target }
+  }
+  throw new Unrepresentable("the volume of a bar needs more than 128 bits")
 }
 
 /** Bars made from trades. */

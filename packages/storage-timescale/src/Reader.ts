@@ -24,6 +24,7 @@ import {
   type SchemaReadRequest,
   StoreBadRequest,
   StoreError,
+  StoreInvalidData,
   TimeRange,
   TradeBatch,
   TradeLayout,
@@ -55,7 +56,7 @@ import {
   timeCondition,
   windows
 } from "./ReadSlice.ts"
-import { type ReadableRows, RowOverflow } from "./RowColumns.ts"
+import { type ReadableRows, RowOverflow, Unrepresentable } from "./RowColumns.ts"
 import { readOrder } from "./RowOrder.ts"
 
 /** How reads go about their work. */
@@ -376,7 +377,25 @@ const copyRows = (
           catch: (cause) => storeError(operation, cause)
         })
       )
+  ).pipe(
+    Effect.mapError((error) =>
+      error.cause instanceof Unrepresentable ? unrepresentable(operation, error.cause, rows) : error
+    )
   )
+
+/** The error of a row that was being decoded. */
+const unrepresentable = (operation: string, cause: Unrepresentable, rows: ReadableRows): StoreError => {
+  const row = rows.length
+  const time = (BigInt(rows.time[2 * row + 1]!) << 32n) | BigInt(rows.time[2 * row]! >>> 0)
+  const what = `a row of instrument #${rows.columns.instrument[row]} at ${UnixNanos.toIso(time)}`
+  return new StoreError({
+    operation,
+    reason: new StoreInvalidData({
+      detail: `${what} is stored but cannot be given exactly: ${cause.message}`
+    }),
+    cause
+  })
+}
 
 /** The first `count` rows as batches, in read order: each of one dataset and at most `batchRows` rows. */
 const batchesOf = <B, R extends ReadableRows>(read: Read<B, R>, rows: R, count: number): ReadonlyArray<B> => {

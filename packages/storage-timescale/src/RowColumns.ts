@@ -48,6 +48,11 @@ export interface ReadableRows extends RowDecoder, OrderableRows {
   readonly position: (row: number) => string
 }
 
+/** A stored value that the columns of a batch cannot hold exactly. It is never rounded. */
+export class Unrepresentable extends Error {
+  override readonly name = "Unrepresentable"
+}
+
 /** More rows came than a read may hold in memory; the reader then takes shorter stretches of time. */
 export class RowOverflow extends Error {
   override readonly name = "RowOverflow"
@@ -224,7 +229,7 @@ export const alignExact = (exponent: number, cells: ReadonlyArray<Cell>): number
     const value = values[i]
     if (value !== undefined) storeInt64(scaleUp(value, common), cell.words, cell.at)
   })
-  if (common < -128) throw new CopyFormatError("a value has more than 128 decimal places")
+  if (common < -128) throw new Unrepresentable("a value has more than 128 decimal places")
   return common
 }
 
@@ -236,8 +241,8 @@ const scaleUp = (value: Decimal.Decimal, exponent: number): bigint => {
   return mantissa
 }
 
-const tooWide = (): CopyFormatError =>
-  new CopyFormatError("values of one row are too far apart to share an exponent in 64 bits")
+const tooWide = (): Unrepresentable =>
+  new Unrepresentable("prices or sizes of one row are too far apart to share an exponent in 64 bits")
 
 /** Writes an i64 as value `i` of a column. */
 export const storeInt64 = (value: bigint, words: Int32Array, i: number): void => {

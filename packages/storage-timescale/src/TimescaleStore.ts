@@ -74,7 +74,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
     ...CoverageTable.make(writing),
     ...CoverageReader.make(reading),
     ...Reader.make(reading, options.reader),
-    ...BarReader.make(reading),
+    ...BarReader.make(reading, options.reader),
     ...InstrumentTable.make(writing),
     ...SymbolEntryTable.make(writing),
     ...Statistics.make(reading),
