@@ -67,19 +67,23 @@ const columnOf = (candle: Candle, scale: Scale, rows: number): ReadonlyArray<str
 }
 
 /** Labels under their columns, as many as fit without touching. */
-const labelLine = (candles: ReadonlyArray<Candle>): string => {
+const labelLine = (candles: ReadonlyArray<Candle>, step: number): string => {
   let line = ""
   for (const [i, { label }] of candles.entries()) {
-    if (label === "" || (line !== "" && i < line.length + 2)) continue
-    if (i + label.length > Math.max(candles.length, label.length)) break
-    line = line.padEnd(i) + label
+    const at = i * step
+    if (label === "" || (line !== "" && at < line.length + 2)) continue
+    if (at + label.length > Math.max(candles.length * step, label.length)) break
+    line = line.padEnd(at) + label
   }
   return line
 }
 
+/** A character per candle, apart where there are few of them. */
+const spread = (glyphs: ReadonlyArray<string>, step: number): string => glyphs.join(" ".repeat(step - 1))
+
 /**
- * Candles from left to right, one column each, as many of the newest as fit into `columns`; green where the close is not
- * below the open, red otherwise. Empty where no bar has prices.
+ * Candles from left to right, as many of the newest as fit into `columns`, apart where there is room; green where the
+ * close is not below the open, red otherwise. Empty where no bar has prices.
  */
 export const candles = (
   bars: ReadonlyArray<Candle>,
@@ -89,6 +93,7 @@ export const candles = (
 ): ReadonlyArray<string> => {
   const room = Math.max(10, size.columns - 16)
   const shown = bars.slice(-room)
+  const step = Math.max(1, Math.min(3, Math.floor(room / Math.max(1, shown.length))))
   const highs = shown.map(({ high }) => high).filter(Number.isFinite)
   const lows = shown.map(({ low }) => low).filter(Number.isFinite)
   if (highs.length === 0 || lows.length === 0) return []
@@ -106,13 +111,16 @@ export const candles = (
   )
   const width = Math.max(...axis.map((text) => text.length))
   const lines = axis.map((text, row) => {
-    const cell = drawn.map((column) => column[row]).join("")
+    const cell = spread(
+      drawn.map((column) => column[row]!),
+      step
+    )
     return `${paint.dim(`${text.padStart(width)} ${text === "" ? "│" : "┤"}`)}${cell}`
   })
   const blank = " ".repeat(width)
   return [
     ...lines,
-    `${blank} ${paint.dim("│")}${paint.cyan(volumeLine(shown.map(({ volume }) => volume)))}`,
-    `${blank}  ${paint.dim(labelLine(shown))}`
+    `${blank} ${paint.dim("│")}${paint.cyan(spread([...volumeLine(shown.map(({ volume }) => volume))], step))}`,
+    `${blank}  ${paint.dim(labelLine(shown, step))}`
   ].map((line) => line.trimEnd())
 }

@@ -23,7 +23,7 @@ const wantsColor = (stream: NodeJS.WriteStream, argv: ReadonlyArray<string>): bo
 /** Help on request goes to standard output; help because of a mistake does not mix with results. */
 const presenter = (argv: ReadonlyArray<string>): CliOutput.Presenter => {
   const page = (stream: NodeJS.WriteStream, doc: HelpDoc.HelpDoc): string =>
-    helpPage(doc, stream.columns ?? 100, wantsColor(stream, argv) ? vivid : plain)
+    helpPage(doc, stream.columns || 100, wantsColor(stream, argv) ? vivid : plain)
   return {
     present: (event) => {
       switch (event._tag) {

@@ -63,7 +63,7 @@ export const progressWriter = (watched: boolean): ProgressWriter => {
       if (now - last < 100) return
       last = now
       shown = true
-      process.stderr.write(`\r\u001b[2K${progressLine(state, process.stderr.columns ?? 80)}`)
+      process.stderr.write(`\r\u001b[2K${progressLine(state, process.stderr.columns || 80)}`)
     },
     clear: () => {
       if (shown) process.stderr.write("\r\u001b[2K")

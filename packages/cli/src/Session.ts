@@ -92,7 +92,7 @@ export const session = Effect.gen(function* () {
     out: paintFor(process.stdout, noColor),
     err: paintFor(process.stderr, noColor),
     watched: process.stderr.isTTY === true,
-    columns: process.stdout.columns ?? 100,
+    columns: process.stdout.columns || 100,
     logLevel: Option.getOrUndefined(yield* LogLevelFlag),
     cwd: process.cwd(),
     env: process.env

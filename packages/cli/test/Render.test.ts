@@ -152,11 +152,11 @@ describe("candles", () => {
   it("draws wicks, bodies, volumes and the axis", () => {
     assert.deepStrictEqual(draw([bar(2, 8, 0, 6, 8, "09:00"), bar(6, 6, 4, 4, 4)], 4), [
       // Half cells from the bottom: wick 0-1, body 2-6, wick 7; the second bar is body 4-6 alone.
-      "8 ┤╽╻",
-      "  │┃┃",
+      "8 ┤╽  ╻",
+      "  │┃  ┃",
       "  │┃",
       "0 ┤│",
-      "  │█▄",
+      "  │█  ▄",
       "   09:00"
     ])
   })
