@@ -58,8 +58,12 @@ const compact = <const L extends Layout.BatchLayout>(
   const used = Layout.window(layout, set, 0, length)
   for (const name of Object.keys(layout)) {
     // Same column of the same layout on both sides, so the element types agree.
+    const from = used.columns[name as keyof L] as Int8Array
     const to = target.columns[name as keyof L] as Int8Array
-    to.set(used.columns[name as keyof L] as Int8Array)
+    to.set(from)
+    // The builder goes on with this memory: writers find zeros in it, as in fresh memory. Every element type takes a 0
+    // of its own, so the bytes are cleared.
+    new Uint8Array(from.buffer, from.byteOffset, from.byteLength).fill(0)
   }
   return target
 }

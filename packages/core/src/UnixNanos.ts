@@ -60,11 +60,12 @@ const isoPattern =
 
 /**
  * Reads an ISO 8601 date or date-time with up to nine fraction digits (UTC where no zone is given), or a plain integer
- * of nanoseconds since the epoch. Undefined where the text is neither, names no calendar date or lies outside i64.
+ * of nanoseconds since the epoch. Undefined where the text is neither, names no calendar date or lies outside i64, and
+ * for integers of fewer than 16 digits: those are seconds, milliseconds or a compact date, not nanoseconds of any market.
  */
 export const parse = (text: string): UnixNanos | undefined => {
   const trimmed = text.trim()
-  if (/^-?\d{5,19}$/.test(trimmed)) return within(BigInt(trimmed))
+  if (/^-?\d{16,19}$/.test(trimmed)) return within(BigInt(trimmed))
   const match = isoPattern.exec(trimmed)
   if (match === null) return undefined
   const [, y, mo, d, h = "00", mi = "00", s = "00", fraction = "", zone = "Z"] = match

@@ -71,6 +71,20 @@ describe("BatchBuilder", () => {
     )
   })
 
+  it("gives zeros to the writer that follows a sparse flush", () => {
+    const builder = tradeBuilder(batchContext({ provider: "test", dataset: "TEST" }), 1024)
+    for (let i = 0; i < 3; i++) {
+      builder.columns.depth[i] = 7
+      builder.columns.price[i] = 9n
+    }
+    builder.length = 3
+    const first = builder.flush()
+    builder.length = 3
+    const second = builder.flush()
+    assert.deepStrictEqual([...first.columns.depth, ...second.columns.depth], [7, 7, 7, 0, 0, 0])
+    assert.deepStrictEqual([...first.columns.price, ...second.columns.price], [9n, 9n, 9n, 0n, 0n, 0n])
+  })
+
   it("flushes nothing as an empty batch, as often as asked", () => {
     const builder = tradeBuilder(context, 64)
     for (let n = 0; n < 3; n++) {
