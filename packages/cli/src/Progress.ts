@@ -36,7 +36,7 @@ export const progressLine = (state: ProgressState, columns: number): string => {
       : [`${bar(part, 12)} ${Math.floor(Math.min(1, part) * 100)} %`]),
     `${grouped(rows)} rows`,
     ...(elapsedSeconds < 0.5 ? [] : [rate(rows, elapsedSeconds)]),
-    ...(left === undefined ? [] : [`ETA ${seconds(left)}`])
+    ...(left === undefined || left === 0 ? [] : [`ETA ${seconds(left)}`])
   ].join("  ")
   const room = columns - 1 - cells(numbers) - 2
   if (room < 8) return numbers.slice(0, Math.max(0, columns - 1))
