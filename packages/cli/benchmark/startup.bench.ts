@@ -42,6 +42,7 @@ if (!existsSync(bin)) {
   }
   const measure = Effect.gen(function* () {
     yield* EmbeddedServer.acquire({ dataDir: env.DM_DATA_DIR })
+    timed([bin, "migrate", "--up"], env)
     const times = new Map<string, Array<number>>()
     // The first round fills the compile cache.
     for (let round = 0; round <= rounds; round++)
