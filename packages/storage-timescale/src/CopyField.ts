@@ -84,10 +84,14 @@ export const isNull = (bytes: DataView, at: number): boolean => bytes.getInt32(a
 export const skip = (bytes: DataView, at: number): number => at + 4 + Math.max(0, bytes.getInt32(at))
 
 /** A text; undefined where it is NULL. */
-export const text = (bytes: DataView, at: number): string | undefined =>
-  isNull(bytes, at)
-    ? undefined
-    : decoder.decode(new Uint8Array(bytes.buffer, bytes.byteOffset + at + 4, bytes.getInt32(at)))
+export const text = (bytes: DataView, at: number): string | undefined => {
+  if (isNull(bytes, at)) return undefined
+  try {
+    return decoder.decode(new Uint8Array(bytes.buffer, bytes.byteOffset + at + 4, bytes.getInt32(at)))
+  } catch {
+    throw new CopyFormatError("a text is not UTF-8")
+  }
+}
 
 const Int8Oid = 20
 const NumericOid = 1700

@@ -135,13 +135,13 @@ export class CopyOut implements pg.Submittable {
       case Notice:
       case Notification:
       case ParameterStatus:
-        this.#driver?.(this.#header.slice())
+        this.#driver?.(Buffer.from(this.#header))
         return true
     }
     const driver = this.#driver
     this.#giveBack()
     // An error comes instead of the end of the data: the driver must see all of it.
-    if (this.#type !== CopyDone) driver?.(this.#header.slice())
+    if (this.#type !== CopyDone) driver?.(Buffer.from(this.#header))
     if (at < chunk.length) driver?.(chunk.subarray(at))
     return false
   }

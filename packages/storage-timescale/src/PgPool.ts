@@ -5,11 +5,11 @@
  * rolled back and its session kept; an interrupted statement, a COPY left early, a lost connection or a transaction of
  * unknown state destroy the session, so that the server rolls back and the pool never hands out half a conversation.
  */
-import type { Readable, Writable } from "node:stream"
+import type { Writable } from "node:stream"
 import { StoreError, UnixNanos } from "@data-manager/core"
-import { Cause, Effect, Exit, type Scope, Stream } from "effect"
+import { Cause, Effect, Exit, type Scope } from "effect"
 import pg from "pg"
-import { from as copyFrom, to as copyTo } from "pg-copy-streams"
+import { from as copyFrom } from "pg-copy-streams"
 import { CopyOut, type CopySink } from "./CopyOut.ts"
 import { codeOf, storeError } from "./PgError.ts"
 
@@ -39,8 +39,6 @@ export interface PgConnection {
    * What the sink throws fails the COPY. A COPY that did not come to its end ends the session, not the pool.
    */
   readonly copyInto: (statement: string, sink: CopySink) => Effect.Effect<number, StoreError>
-  /** `COPY (...) TO STDOUT (FORMAT binary)`: raw chunks, cut anywhere. Leaving early ends the session, not the pool. */
-  readonly copyOut: (statement: string) => Stream.Stream<Uint8Array, StoreError>
 }
 
 /** A pool; closed with its scope. */
@@ -279,9 +277,7 @@ const connectionOf = (session: Session, operation: string): PgConnection => {
         })
       ),
     copyIn: (statement, chunks) => run((signal) => sendCopy(session, statement, chunks, signal)),
-    copyInto: (statement, sink) => run((_) => takeCopy(session, statement, sink)),
-    copyOut: (statement) =>
-      Stream.fromAsyncIterable(receiveCopy(session, statement), (cause) => storeError(operation, cause))
+    copyInto: (statement, sink) => run((_) => takeCopy(session, statement, sink))
   }
 }
 
@@ -367,19 +363,6 @@ const takeCopy = async (session: Session, statement: string, sink: CopySink): Pr
     if (isServerError(error)) session.broken = false
     throw error
   }
-}
-
-const receiveCopy = async function* (session: Session, statement: string): AsyncGenerator<Uint8Array> {
-  // A reader that leaves early leaves unread data on the wire: then the session stays broken.
-  session.broken = true
-  const source = session.client.query(copyTo(statement)) as unknown as Readable
-  try {
-    for await (const chunk of source) yield chunk as Uint8Array
-  } catch (error) {
-    if (isServerError(error)) session.broken = false
-    throw error
-  }
-  session.broken = false
 }
 
 /** Whether an error is the server's refusal of a row whose key is there already. */
