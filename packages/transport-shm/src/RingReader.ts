@@ -57,6 +57,8 @@ export interface RingReaderStats {
 }
 
 const modes = { park: 0, linger: 1, spin: 2 } as const
+const Closed = 2
+const Retired = 3
 const spinSliceMicros = 50
 const scanRounds = 16
 const none: ReadonlyArray<SubscriptionEvent> = Object.freeze([])
@@ -413,26 +415,19 @@ export class RingReader {
       return [restarted(epoch, position)]
     }
     const state = this.#control[CursorWord.state]!
-    if (state === 3) return this.#follow() ? this.#drainPending() : this.#away("died")
-    if (state === 2) return this.#away("closed")
+    if (state === Closed && this.#lost === undefined) return this.#tellLost("closed")
     const now = performance.now()
-    if (now - this.#checkedAt < this.#watchMillis) return none
+    if (now - this.#checkedAt < this.#watchMillis && !(state === Retired && this.#lost === undefined))
+      return none
     this.#checkedAt = now
-    return this.#segment.native.alive() ? none : this.#away("died")
+    if (state !== Closed && state !== Retired && this.#segment.native.alive()) return none
+    if (this.#follow()) return this.#drainPending()
+    return this.#lost === undefined ? this.#tellLost("died") : none
   }
 
-  /** Tells once that nobody publishes, then looks for a successor from time to time. */
-  #away(cause: "closed" | "died"): ReadonlyArray<SubscriptionEvent> {
-    if (this.#lost === undefined) {
-      this.#lost = cause
-      return [{ _tag: "ProducerLost", cause }]
-    }
-    const now = performance.now()
-    if (now - this.#checkedAt >= this.#watchMillis) {
-      this.#checkedAt = now
-      if (this.#follow()) return this.#drainPending()
-    }
-    return none
+  #tellLost(cause: "closed" | "died"): ReadonlyArray<SubscriptionEvent> {
+    this.#lost = cause
+    return [{ _tag: "ProducerLost", cause }]
   }
 
   /** Goes on in the segment that now has the name, if it is another one. */

@@ -25,12 +25,16 @@ try {
       next = first! + rows!
       say({ position: writer.position })
     },
-    forever: (rows, micros) => {
+    // Batches of the tape for ever, each row with its own position as key; in bursts of so many batches.
+    forever: (rows, micros, burst = 1) => {
       const tape = Array.from({ length: 64 }, (_, k) => trades(context, symbols, k * rows!, rows!))
       const step = (): void => {
-        const until = performance.now() + 2
-        while (performance.now() < until) writer.publish(tape[Math.floor(next / rows!) % 64]!)
-        next = writer.position
+        for (let k = 0; k < burst; k++) {
+          const batch = tape[Math.floor(next / rows!) % 64]!
+          for (let i = 0; i < rows!; i++) batch.columns.tradeKey[i] = BigInt(next + i)
+          writer.publish(batch)
+          next += rows!
+        }
         setTimeout(step, micros! / 1000)
       }
       step()
