@@ -27,7 +27,8 @@ const packages = readdirSync(join(root, "packages"))
 
 // With a file name in DM_TEST_REPORT the results are written there as JSON, too.
 const report = process.env.DM_TEST_REPORT
-const json: Array<[string, object]> = report === undefined ? [] : [["json", { outputFile: report }]]
+const json: Array<[string, Record<string, unknown>]> =
+  report === undefined ? [] : [["json", { outputFile: report }]]
 
 // Packages of the workspace resolve to their sources everywhere: in tests, and in the setup files around them.
 const sources = {

@@ -26,10 +26,10 @@ const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("
 const all = listed()
 const chosen = all.filter(({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
 if (chosen.length === 0) {
-  const names = all.map(({ name }) => `  ${name}\n`).join("")
-  console.error(
-    `bench: no benchmark is called ${wanted.join(" or ") || "*"}; there are:\n${names || "  none\n"}`
-  )
+  const names = all.map(({ name }) => `\n  ${name}`).join("")
+  const problem =
+    wanted.length === 0 ? "there is no benchmark" : `no benchmark is called ${wanted.join(" or ")}`
+  console.error(`bench: ${problem}${names && `; there are:${names}`}`)
   process.exit(2)
 }
 

@@ -118,6 +118,10 @@ const main = async () => {
     .filter((name) => existsSync(join(parent, name, "package.json")))
     .filter((name) => argv.length === 0 || argv.some((part) => name.includes(part)))
     .map((name) => ({ name, path: join(parent, name) }))
+  if (folders.length === 0) {
+    console.log(`examples: none in ${parent}${argv.length === 0 ? "" : ` is called ${argv.join(" or ")}`}`)
+    process.exit(1)
+  }
   const failed = await runAll(folders)
   console.log(`examples: ${folders.length - failed} passed, ${failed} failed`)
   process.exit(failed === 0 ? 0 : 1)

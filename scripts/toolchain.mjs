@@ -145,9 +145,18 @@ const beat = () => {
   }
 }
 
+const firstTry = () => {
+  try {
+    mkdirSync(home, { recursive: true })
+    return tryLock()
+  } catch (error) {
+    note(`cannot write to ${home} (${error.code}): run this once as the owner of the checkout`)
+    process.exit(1)
+  }
+}
+
 const locked = async (work) => {
-  mkdirSync(home, { recursive: true })
-  let holder = tryLock()
+  let holder = firstTry()
   if (holder === undefined) note("waiting for another install in this checkout to finish")
   while (holder === undefined) {
     breakAbandonedLock()

@@ -1,7 +1,7 @@
 import { defineConfig } from "tsup"
 
 export default defineConfig({
-  entry: ["src/index.ts", "src/dbn/index.ts"],
+  entry: ["src/index.ts", "src/dbn/index.ts", "src/simulator/index.ts"],
   format: ["esm"],
   target: "node22",
   platform: "node",

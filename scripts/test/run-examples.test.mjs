@@ -59,6 +59,12 @@ describe("run-examples", () => {
     assert.include(stdout, "not finished after 1 s")
   })
 
+  it("fails when there is no example at all", () => {
+    const parent = mkdtempSync(join(tmpdir(), "run-examples-"))
+    folders.push(parent)
+    assert.strictEqual(spawnSync(process.execPath, [script, "--folder", parent]).status, 1)
+  })
+
   it("fails a folder without a start script", () => {
     assert.include(runExample({}, {}).stdout, 'no "start" script')
   })

@@ -185,6 +185,14 @@ setInterval(() => {}, 1e6); console.log("ready")`
     assert.strictEqual(stdout, `undefined true ${join(workspace.root, "node_modules", ".bin")}\n`)
   })
 
+  it("says in one line that the checkout cannot be written", async () => {
+    const workspace = makeWorkspace()
+    writeFileSync(join(workspace.root, "node_modules"), "a file in the way, which stops root as well")
+    const { code, stderr } = await start(workspace, ...print("x")).ended
+    assert.strictEqual(code, 1)
+    assert.match(stderr, /^toolchain: cannot write to .*: run this once as the owner of the checkout\n$/)
+  })
+
   it("remembers the lockfile that a pnpm command left", async () => {
     const workspace = makeWorkspace()
     assert.strictEqual((await start(workspace, "pnpm", "add", "x").ended).code, 0)

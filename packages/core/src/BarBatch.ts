@@ -17,6 +17,10 @@ export type BarSource = "trades" | "provider"
  * - `volume`: 128 bits, because sums outgrow an i64: value = (volumeHigh x 2^64 + volumeLow) x 10^volumeExponent.
  * - `tradeCount` absent where the provider does not tell. `publisher` of the provider's bars, else 0.
  * - `source` 1 made from trades, 2 the provider's.
+ *
+ * A bar from trades is made of the trades that have a price; one without a size counts and adds nothing to the volume.
+ * Open and close are the first and last of them by (tsEvent ns, tsRecv with absent last, tradeKey). Where no trade has a
+ * price there is no bar.
  */
 export const BarLayout = {
   tsEvent: Layout.column("i64"),

@@ -24,6 +24,8 @@ export interface KeyDoc {
   readonly default?: string | undefined
   /** What a missing key means, where there is no default value. */
   readonly absent?: string | undefined
+  /** Why one would leave the key out, completing "delete this line to ...". */
+  readonly omit: string
   /** Environment variables that override the key, strongest first. */
   readonly env: ReadonlyArray<string>
   /** The value is never shown. */
@@ -47,6 +49,7 @@ interface Annotated {
   readonly secret?: boolean
   readonly default?: unknown
   readonly absent?: string
+  readonly omit?: string
   readonly aliases?: ReadonlyArray<string>
 }
 
@@ -104,7 +107,8 @@ const textMatching = (fallback: string, pattern: RegExp, allowed: string, descri
 const holds = (check: (text: string) => boolean) =>
   Schema.String.pipe(Schema.check(Schema.makeFilter((text: string) => check(text))))
 
-const isUrl = (text: string): boolean => /^postgres(ql)?:\/\/\S+$/.test(text) && globalThis.URL.canParse(text)
+/** The store reads the parts of a URL and tells which is wrong; here only its kind is checked. */
+const isUrl = (text: string): boolean => /^postgres(ql)?:\/\/./i.test(text)
 
 const directory = matching(/\S/)
 const environmentVariable = /^[A-Za-z_][A-Za-z0-9_]*$/
@@ -137,6 +141,7 @@ export const schema = Schema.Struct({
         description: "An outside PostgreSQL 15 or newer, with or without TimescaleDB.",
         type: "text",
         allowed: "a URL such as postgresql://user:password@host:5432/database",
+        omit: "use the embedded database",
         secret: true
       }
     ),
@@ -307,7 +312,8 @@ export const schema = Schema.Struct({
         description: "Trades older than this are removed, and their coverage is marked as expired.",
         type: "integer",
         unit: "days",
-        allowed: "a whole number from 1 to 36,500"
+        allowed: "a whole number from 1 to 36,500",
+        omit: "keep data for ever"
       }
     ),
     compress_after_days: whole(7, 1, 36_500, {
@@ -422,6 +428,7 @@ const walk = (
       allowed: about.allowed,
       default: about.default === undefined ? undefined : tomlText(about.default),
       absent: about.absent,
+      omit: about.omit ?? "use the default",
       env: [envName(path), ...(about.aliases ?? [])],
       secret: about.secret === true
     })

@@ -2,11 +2,13 @@
  * Which symbols are known and which are collected. Sources by precedence: database, configuration file, discovery.
  * Discovery adds unknown symbols and never changes or re-enables one; `remove` leaves a tombstone.
  */
-import { Context, type Effect, type Stream } from "effect"
+import { Clock, Context, type Duration, Effect, Layer, Ref, Schedule, Stream } from "effect"
 import type { Instrument, InstrumentDirectory, InstrumentId } from "./Instrument.ts"
-import type { SymbolEntry } from "./MarketStore.ts"
-import type { StoreError } from "./StoreError.ts"
+import { type InstrumentTables, MarketStore, type SymbolEntry } from "./MarketStore.ts"
+import { StoreBadRequest, StoreError } from "./StoreError.ts"
+import * as SymbolText from "./SymbolText.ts"
 import type { TimeRange } from "./TimeRange.ts"
+import * as UnixNanos from "./UnixNanos.ts"
 
 /** A change that a running service follows. */
 export type RegistryChange =
@@ -37,4 +39,188 @@ export class InstrumentRegistry extends Context.Service<
     readonly directory: Effect.Effect<InstrumentDirectory, StoreError>
     readonly changes: Stream.Stream<RegistryChange, StoreError>
   }
->()("@data-manager/core/InstrumentRegistry") {}
+>()("@data-manager/core/InstrumentRegistry") {
+  /** A registry over the store at hand; `RegistryOptions` add a configuration file's entries and the polling interval. */
+  static readonly layerWith = (
+    options: RegistryOptions
+  ): Layer.Layer<InstrumentRegistry, StoreError, MarketStore> =>
+    Layer.effect(
+      InstrumentRegistry,
+      Effect.flatMap(MarketStore, (store) => make(store, options))
+    )
+
+  /** A registry over the store at hand, without configured entries. */
+  static readonly layer: Layer.Layer<InstrumentRegistry, StoreError, MarketStore> =
+    InstrumentRegistry.layerWith({})
+}
+
+/** What a registry takes beside the store. */
+export interface RegistryOptions {
+  /** Entries of a configuration file; database entries of the same provider and symbol win over them. */
+  readonly configured?: ReadonlyArray<SymbolEntry> | undefined
+  /** How often `changes` looks; default 5 seconds. */
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+type Service = InstrumentRegistry["Service"]
+
+const keyOf = (entry: Pick<SymbolEntry, "provider" | "symbol">): string =>
+  `${entry.provider}\n${entry.symbol}`
+
+const badRequest = (operation: string, detail: string): StoreError =>
+  new StoreError({ operation, reason: new StoreBadRequest({ detail }) })
+
+const now = Effect.map(Clock.currentTimeMillis, (millis) => BigInt(millis) * UnixNanos.PerMilli)
+
+const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.Effect<Service, StoreError> =>
+  Effect.map(Ref.make<InstrumentTables | undefined>(undefined), (cache) => {
+    const all = allEntries(store, options.configured ?? [])
+    const reload = Effect.tap(store.loadInstruments(), (tables) => Ref.set(cache, tables))
+    const tables = Effect.flatMap(Ref.get(cache), (cached) =>
+      cached === undefined ? reload : Effect.succeed(cached)
+    )
+    const change = changeEntry(store, all)
+    return {
+      entries: (filter = {}) =>
+        Effect.map(all, (entries) =>
+          entries.filter(
+            (entry) =>
+              (filter.removed === true || entry.removedAt === undefined) &&
+              (filter.provider === undefined || entry.provider === filter.provider) &&
+              (filter.enabled === undefined || entry.enabled === filter.enabled)
+          )
+        ),
+      add: (entry) => addEntry(store, entry),
+      remove: (symbol) => Effect.flatMap(now, (at) => change("remove symbol", symbol, { removedAt: at })),
+      setEnabled: (symbol, enabled) => change("enable symbol", symbol, { enabled }),
+      resolve: (text, range) =>
+        Effect.flatMap(tables, (known) => {
+          const found = SymbolText.resolve(text, known.listings, known.instruments, range)
+          // The registry may have learned of it since it was read.
+          return "instrument" in found
+            ? Effect.succeed(known.instruments.get(found.instrument)!)
+            : Effect.flatMap(reload, (fresh) => resolveIn(fresh, text, range))
+        }),
+      get: (id) =>
+        Effect.flatMap(tables, (known) => {
+          const instrument = known.instruments.get(id)
+          return instrument === undefined
+            ? Effect.map(reload, (fresh) => fresh.instruments.get(id))
+            : Effect.succeed(instrument)
+        }),
+      directory: Effect.map(tables, ({ directory }) => directory),
+      changes: changes(all, options.pollInterval ?? "5 seconds")
+    }
+  })
+
+const resolveIn = (tables: InstrumentTables, text: string, range: TimeRange | undefined) => {
+  const found = SymbolText.resolve(text, tables.listings, tables.instruments, range)
+  return "instrument" in found
+    ? Effect.succeed(tables.instruments.get(found.instrument)!)
+    : Effect.fail(badRequest("resolve symbol", SymbolText.describe(found)))
+}
+
+/** Entries after precedence: what the database says of a symbol, else the configuration, else discovery. */
+const allEntries = (
+  store: MarketStore["Service"],
+  configured: ReadonlyArray<SymbolEntry>
+): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> =>
+  Effect.map(store.symbolEntries, (stored) => {
+    const byKey = new Map(stored.filter((entry) => entry.source === "discovery").map((e) => [keyOf(e), e]))
+    for (const entry of configured) byKey.set(keyOf(entry), entry)
+    for (const entry of stored)
+      if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
+    return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
+  })
+
+const addEntry = Effect.fnUntraced(function* (
+  store: MarketStore["Service"],
+  entry: Pick<SymbolEntry, "symbol" | "provider"> & Partial<SymbolEntry>
+) {
+  const dataset = entry.dataset ?? SymbolText.parse(entry.symbol).dataset
+  if (dataset === undefined)
+    return yield* Effect.fail(
+      badRequest(
+        "add symbol",
+        `"${entry.symbol}" names no dataset; write DATASET:SYMBOL, such as GLBX.MDP3:ESM6`
+      )
+    )
+  const added: SymbolEntry = {
+    stypeIn: "raw_symbol",
+    schemas: [],
+    enabled: true,
+    discoveredAt: yield* now,
+    ...entry,
+    symbol:
+      SymbolText.parse(entry.symbol).dataset === undefined
+        ? SymbolText.make(dataset, entry.symbol)
+        : entry.symbol,
+    dataset,
+    source: "database",
+    removedAt: undefined
+  }
+  yield* store.putSymbolEntries([added])
+  return added
+})
+
+/** Changes the one entry of a symbol; it is a database entry from then on. */
+const changeEntry = (
+  store: MarketStore["Service"],
+  all: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>
+) =>
+  Effect.fnUntraced(function* (operation: string, symbol: string, difference: Partial<SymbolEntry>) {
+    const known = (yield* all).filter((entry) => entry.removedAt === undefined)
+    const exact = known.filter((entry) => entry.symbol === symbol)
+    const found =
+      exact.length > 0 ? exact : known.filter((entry) => SymbolText.parse(entry.symbol).rawSymbol === symbol)
+    if (found.length === 0)
+      return yield* Effect.fail(
+        badRequest(operation, `"${symbol}" is not in the registry; see \`dm symbols list\``)
+      )
+    if (found.length > 1)
+      return yield* Effect.fail(
+        badRequest(
+          operation,
+          `"${symbol}" names several entries: ${found.map((entry) => entry.symbol).join(", ")}`
+        )
+      )
+    const changed: SymbolEntry = { ...found[0]!, ...difference, source: "database" }
+    yield* store.putSymbolEntries([changed])
+    return changed
+  })
+
+const isSame = (a: SymbolEntry, b: SymbolEntry): boolean =>
+  a.enabled === b.enabled &&
+  a.stypeIn === b.stypeIn &&
+  a.schemas.join() === b.schemas.join() &&
+  a.dataset === b.dataset
+
+/** Differences between two looks; tombstones are removals. */
+export const registryChanges = (
+  before: ReadonlyArray<SymbolEntry>,
+  after: ReadonlyArray<SymbolEntry>
+): ReadonlyArray<RegistryChange> => {
+  const live = (entries: ReadonlyArray<SymbolEntry>) =>
+    new Map(entries.filter((entry) => entry.removedAt === undefined).map((entry) => [keyOf(entry), entry]))
+  const old = live(before)
+  const current = live(after)
+  const changes: Array<RegistryChange> = []
+  for (const [key, entry] of current) {
+    const previous = old.get(key)
+    if (previous === undefined) changes.push({ _tag: "Added", entry })
+    else if (!isSame(previous, entry)) changes.push({ _tag: "Changed", before: previous, entry })
+  }
+  for (const [key, entry] of old) if (!current.has(key)) changes.push({ _tag: "Removed", entry })
+  return changes
+}
+
+const changes = (
+  all: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>,
+  interval: Duration.Input
+): Stream.Stream<RegistryChange, StoreError> =>
+  Stream.fromEffectSchedule(all, Schedule.spaced(interval)).pipe(
+    Stream.mapAccum(
+      (): ReadonlyArray<SymbolEntry> | undefined => undefined,
+      (before, after) => [after, before === undefined ? [] : registryChanges(before, after)] as const
+    )
+  )

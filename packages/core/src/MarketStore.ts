@@ -74,8 +74,10 @@ export interface AppendClaim {
   /** Ranges that are completely held once this append is in; usually on the last segment of a source. */
   readonly coverage?: ReadonlyArray<CoverageClaim> | undefined
   /**
-   * What happens where a key meets different content. "keep" leaves the stored row and keeps the new one as a
-   * conflict; "replace" (authoritative history over live data) does the reverse for the whole microsecond.
+   * What happens where a key meets different content. "keep" (default) leaves the stored row and keeps the new one as
+   * a conflict; "replace" (authoritative history over live data) does the reverse for the whole microsecond of the
+   * instrument: stored rows there that the batch does not have are set aside as conflicts, too. So a batch that replaces
+   * holds whole microseconds. Within one batch the first row of a key counts.
    */
   readonly onConflict?: "keep" | "replace" | undefined
 }
@@ -104,12 +106,18 @@ export interface SchemaReadRequest extends ReadRequest {
   readonly schema: MarketSchema
 }
 
-/** Bars of one length. */
+/**
+ * Bars of one length. The range selects bars by their start; each of them is whole. Bars from trades are made of the
+ * trades that have a price: see `BarBatch`.
+ */
 export interface BarReadRequest extends ReadRequest {
   readonly timeframe: Timeframe
   /** Default "trades": bars made from the stored trades. */
   readonly source?: BarSource | undefined
-  /** Put a bar without trades (open = high = low = close = last close, volume 0) where there were none. Default false. */
+  /**
+   * Put a bar without trades (open = high = low = close = last close, volume 0, count 0) between two bars of an
+   * instrument where there were none. Default false.
+   */
   readonly fill?: boolean | undefined
 }
 
@@ -192,9 +200,9 @@ export class MarketStore extends Context.Service<
     readonly append: (batch: MarketBatch, claim: AppendClaim) => Effect.Effect<AppendResult, StoreError>
     /** Writes coverage without rows: a source that was complete and empty, or a claim for rows already written. */
     readonly claimCoverage: (claims: ReadonlyArray<CoverageClaim>) => Effect.Effect<void, StoreError>
-    /** Marks ranges as missing, none or expired. */
+    /** Marks ranges as missing, none or expired. What is marked as expired is no longer held; held hides the others. */
     readonly markCoverage: (spans: ReadonlyArray<CoverageSpan>) => Effect.Effect<void, StoreError>
-    /** Spans of the instruments within the range; all of them where none is named. */
+    /** Spans of the instruments that share time with the range, whole; of all instruments where the list is absent. */
     readonly coverage: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined
       readonly schema?: MarketSchema | undefined

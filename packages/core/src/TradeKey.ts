@@ -65,107 +65,136 @@ export const text = (kind: TradeKeyKind, key: bigint): string => {
  * hash probe and no allocation. Not for use by two streams at once.
  */
 export class OrdinalCounter {
-  #capacity = 1024
   #size = 0
-  #keys = new Float64Array(this.#capacity).fill(-1)
-  #low = new Int32Array(this.#capacity)
-  #high = new Int32Array(this.#capacity)
-  #sequence = new Uint32Array(this.#capacity)
-  #ordinal = new Int32Array(this.#capacity)
-  #seen: Array<Map<number, number> | undefined> = new Array(this.#capacity)
+  #mask = FIRST_CAPACITY - 1
+  /**
+   * One entry of eight words per instrument and publisher, so that a probe touches one cache line: instrument,
+   * publisher + 1 (0 where free), low and high word of the time, first sequence of its microsecond and its ordinal, number
+   * of the entry's region of further sequences (0 where it never needed one), how many of those there are.
+   */
+  #entries = new Int32Array(FIRST_CAPACITY * ENTRY_WORDS)
+  /** Regions of `REGION_PAIRS` pairs of sequence and ordinal; an entry keeps the one it has. Region 0 stays unused. */
+  #pairs = new Int32Array(64 * REGION_WORDS)
+  #regions = 1
+  /** Pairs beyond those of a region, by region: microseconds of ten and more sequences. */
+  readonly #more = new Map<number, Map<number, number>>()
 
   /**
    * The ordinal of the next row: `timeLow`/`timeHigh` are the 32-bit words of its event time in nanoseconds.
    * Throws `TradeKeyError` past 65,535.
    */
   next(instrument: number, publisher: number, timeLow: number, timeHigh: number, sequence: number): number {
-    // A larger publisher would share its hash key with another instrument's.
-    if (publisher > MaxPublisher) check(publisher, 0)
-    const key = (instrument >>> 0) * 32768 + publisher
-    const mask = this.#capacity - 1
-    let slot = slotOf(instrument, publisher, mask)
-    while (this.#keys[slot] !== key) {
-      if (this.#keys[slot] === -1) return this.#open(slot, key, publisher, timeLow, timeHigh, sequence)
-      slot = (slot + 1) & mask
+    const entries = this.#entries
+    const id = instrument | 0
+    const tag = publisher + 1
+    let at = slotOf(id, publisher, this.#mask) * ENTRY_WORDS
+    while (entries[at + 1] !== tag || entries[at] !== id) {
+      if (entries[at + 1] === 0) return this.#open(at, id, publisher, timeLow, timeHigh, sequence)
+      at = (at + ENTRY_WORDS) & (entries.length - 1)
     }
-    if (!sameMicrosecond(this.#low[slot]!, this.#high[slot]!, timeLow, timeHigh)) {
-      this.#low[slot] = timeLow
-      this.#high[slot] = timeHigh
-      this.#sequence[slot] = sequence
-      this.#ordinal[slot] = 0
-      if (this.#seen[slot] !== undefined) this.#seen[slot] = undefined
-      return 0
-    }
-    return this.#within(slot, publisher, sequence >>> 0)
-  }
-
-  /** A further row of the microsecond that the slot is in. */
-  #within(slot: number, publisher: number, sequence: number): number {
-    if (this.#seen[slot] === undefined && this.#sequence[slot] === sequence) {
-      const ordinal = ++this.#ordinal[slot]!
-      if (ordinal > MaxOrdinal) check(publisher, ordinal)
-      return ordinal
-    }
-    let seen = this.#seen[slot]
-    if (seen === undefined) {
-      seen = new Map([[this.#sequence[slot]!, this.#ordinal[slot]!]])
-      this.#seen[slot] = seen
-    }
-    const before = seen.get(sequence)
-    const ordinal = before === undefined ? 0 : before + 1
-    check(publisher, ordinal)
-    seen.set(sequence, ordinal)
-    return ordinal
-  }
-
-  #open(slot: number, key: number, publisher: number, low: number, high: number, sequence: number): number {
-    if (this.#size * 2 >= this.#capacity) {
-      this.#grow()
-      const mask = this.#capacity - 1
-      slot = slotOf(Math.floor(key / 32768), publisher, mask)
-      while (this.#keys[slot] !== -1) slot = (slot + 1) & mask
-    }
-    this.#size += 1
-    this.#keys[slot] = key
-    this.#low[slot] = low
-    this.#high[slot] = high
-    this.#sequence[slot] = sequence
-    this.#ordinal[slot] = 0
-    this.#seen[slot] = undefined
+    // Times less than a microsecond apart differ by as little in their low words, whatever their high words are.
+    const step = (timeLow - entries[at + 2]!) | 0
+    if (step < 1000 && step > -1000 && sameMicrosecond(entries[at + 2]!, entries[at + 3]!, timeLow, timeHigh))
+      return this.#within(at, publisher, sequence | 0)
+    if (entries[at + 7]! > REGION_PAIRS) this.#more.delete(entries[at + 6]!)
+    entries[at + 2] = timeLow
+    entries[at + 3] = timeHigh
+    entries[at + 4] = sequence
+    entries[at + 5] = 0
+    entries[at + 7] = 0
     return 0
   }
 
-  #grow(): void {
-    const old = {
-      keys: this.#keys,
-      low: this.#low,
-      high: this.#high,
-      sequence: this.#sequence,
-      ordinal: this.#ordinal,
-      seen: this.#seen
-    }
-    this.#capacity *= 2
-    this.#keys = new Float64Array(this.#capacity).fill(-1)
-    this.#low = new Int32Array(this.#capacity)
-    this.#high = new Int32Array(this.#capacity)
-    this.#sequence = new Uint32Array(this.#capacity)
-    this.#ordinal = new Int32Array(this.#capacity)
-    this.#seen = new Array(this.#capacity)
-    const mask = this.#capacity - 1
-    for (let i = 0; i < old.keys.length; i++) {
-      const key = old.keys[i]!
-      if (key === -1) continue
-      const instrument = Math.floor(key / 32768)
-      let slot = slotOf(instrument, key - instrument * 32768, mask)
-      while (this.#keys[slot] !== -1) slot = (slot + 1) & mask
-      this.#keys[slot] = key
-      this.#low[slot] = old.low[i]!
-      this.#high[slot] = old.high[i]!
-      this.#sequence[slot] = old.sequence[i]!
-      this.#ordinal[slot] = old.ordinal[i]!
-      this.#seen[slot] = old.seen[i]
-    }
+  /** A further row of the microsecond that the entry is in. */
+  #within(at: number, publisher: number, sequence: number): number {
+    const entries = this.#entries
+    if (entries[at + 4] === sequence) return increment(entries, at + 5, publisher)
+    const count = entries[at + 7]!
+    const region = entries[at + 6]!
+    const first = region * REGION_WORDS
+    const end = first + 2 * Math.min(count, REGION_PAIRS)
+    for (let pair = first; pair < end; pair += 2)
+      if (this.#pairs[pair] === sequence) return increment(this.#pairs, pair + 1, publisher)
+    if (count >= REGION_PAIRS) return this.#beyond(at, publisher, sequence)
+    const free = region === 0 ? this.#openRegion(at) : end
+    this.#pairs[free] = sequence
+    this.#pairs[free + 1] = 0
+    entries[at + 7] = count + 1
+    return 0
   }
+
+  /** Gives an entry its region; answers with the position of the first pair. */
+  #openRegion(at: number): number {
+    const region = this.#regions++
+    this.#entries[at + 6] = region
+    if (this.#regions * REGION_WORDS > this.#pairs.length) {
+      const grown = new Int32Array(this.#pairs.length * 2)
+      grown.set(this.#pairs)
+      this.#pairs = grown
+    }
+    return region * REGION_WORDS
+  }
+
+  /** A row whose sequence found no room in the full region. */
+  #beyond(at: number, publisher: number, sequence: number): number {
+    const region = this.#entries[at + 6]!
+    let more = this.#more.get(region)
+    if (more === undefined) {
+      more = new Map()
+      this.#more.set(region, more)
+      this.#entries[at + 7] = REGION_PAIRS + 1
+    }
+    const before = more.get(sequence)
+    const ordinal = before === undefined ? 0 : before + 1
+    check(publisher, ordinal)
+    more.set(sequence, ordinal)
+    return ordinal
+  }
+
+  #open(at: number, id: number, publisher: number, low: number, high: number, sequence: number): number {
+    if (publisher > MaxPublisher) check(publisher, 0)
+    let free = at
+    if (this.#size * 2 > this.#mask) {
+      this.#grow()
+      free = this.#free(id, publisher)
+    }
+    this.#size += 1
+    const entries = this.#entries
+    entries[free] = id
+    entries[free + 1] = publisher + 1
+    entries[free + 2] = low
+    entries[free + 3] = high
+    entries[free + 4] = sequence
+    return 0
+  }
+
+  /** Position of the free entry where one that is not there yet belongs. */
+  #free(id: number, publisher: number): number {
+    let at = slotOf(id, publisher, this.#mask) * ENTRY_WORDS
+    while (this.#entries[at + 1] !== 0) at = (at + ENTRY_WORDS) & (this.#entries.length - 1)
+    return at
+  }
+
+  #grow(): void {
+    const old = this.#entries
+    this.#mask = this.#mask * 2 + 1
+    this.#entries = new Int32Array(old.length * 2)
+    for (let from = 0; from < old.length; from += ENTRY_WORDS)
+      if (old[from + 1] !== 0)
+        this.#entries.set(old.subarray(from, from + ENTRY_WORDS), this.#free(old[from]!, old[from + 1]! - 1))
+  }
+}
+
+const FIRST_CAPACITY = 1024
+const ENTRY_WORDS = 8
+const REGION_PAIRS = 8
+const REGION_WORDS = 2 * REGION_PAIRS
+
+const increment = (counts: Int32Array, at: number, publisher: number): number => {
+  const ordinal = counts[at]! + 1
+  if (ordinal > MaxOrdinal) check(publisher, ordinal)
+  counts[at] = ordinal
+  return ordinal
 }
 
 /** Where probing starts. All bits of the id reach the low ones: venues number instruments in steps of 2^n, too. */
@@ -177,14 +206,10 @@ const slotOf = (instrument: number, publisher: number, mask: number): number => 
 
 /** Whether two times, as 32-bit words of i64 nanoseconds, fall into one microsecond. */
 const sameMicrosecond = (aLow: number, aHigh: number, bLow: number, bHigh: number): boolean => {
-  if (aLow === bLow && aHigh === bHigh) return true
   const difference = (bHigh - aHigh) * 4294967296 + ((bLow >>> 0) - (aLow >>> 0))
   if (difference >= 1000 || difference <= -1000) return false
-  return micros(aLow, aHigh) === micros(bLow, bHigh)
-}
-
-const micros = (low: number, high: number): bigint => {
-  const nanos = (BigInt(high) << 32n) | BigInt(low >>> 0)
-  const quotient = nanos / 1000n
-  return nanos % 1000n < 0n ? quotient - 1n : quotient
+  // 2^32 = 296 modulo 1000; all intermediate values are exact.
+  const rest = ((aHigh % 1000) * 296 + (aLow >>> 0)) % 1000
+  const moved = (rest < 0 ? rest + 1000 : rest) + difference
+  return moved >= 0 && moved < 1000
 }

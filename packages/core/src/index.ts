@@ -40,6 +40,7 @@ export * from "./SubscriptionKindSnapshotDelta.ts"
 export * from "./SubscriptionKindTopic.ts"
 
 // section: engine
+export * as BarAggregator from "./BarAggregator.ts"
 export * as FileImport from "./FileImport.ts"
 
 // section: operation

@@ -39,15 +39,17 @@ export class NativeInstrumentMap {
   }
 
   /**
-   * Replaces vendor ids by instrument ids in rows `[from, to)` of `ids`; `timeWords` are the 32-bit words of each row's
-   * index time. Gives the rows that it could not replace; those still hold the vendor's id.
+   * Replaces vendor ids by instrument ids in `rows` of `ids`, in all of them where none are named; `timeWords` are the
+   * 32-bit words of each row's index time. Gives the rows that it could not replace; those still hold the vendor's id.
    */
-  assign(ids: Uint32Array, timeWords: Int32Array, from: number, to: number): Array<number> {
+  assign(ids: Uint32Array, timeWords: Int32Array, rows?: ReadonlyArray<number>): Array<number> {
     const unknown: Array<number> = []
     // Neighbouring rows are mostly of one day: the interval found for an id is kept while the day is the same.
     const found = new Map<number, number>()
     let foundDay = Number.NaN
-    for (let row = from; row < to; row++) {
+    const count = rows?.length ?? ids.length
+    for (let i = 0; i < count; i++) {
+      const row = rows === undefined ? i : rows[i]!
       const day = dayOfWords(timeWords[2 * row]!, timeWords[2 * row + 1]!)
       if (day !== foundDay) {
         found.clear()

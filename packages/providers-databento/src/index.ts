@@ -1,1 +1,3 @@
-export {}
+/** Databento for Data Manager. The DBN codec itself is `@data-manager/providers-databento/dbn`. */
+export * from "./DbnBatches.ts"
+export * from "./DbnFileSource.ts"

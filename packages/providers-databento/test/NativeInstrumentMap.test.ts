@@ -22,7 +22,7 @@ describe("NativeInstrumentMap", () => {
       startOfDay(20_003)
     ]
     const ids = new Uint32Array([7, 7, 8, 9, 7, 7])
-    const unknown = map.assign(ids, words(times), 0, ids.length)
+    const unknown = map.assign(ids, words(times))
     assert.deepStrictEqual([...ids], [1, 2, 3, 9, 2, 7])
     assert.deepStrictEqual(unknown, [3, 5])
     assert.deepStrictEqual(map.unknownOf(ids, words(times), unknown), [
@@ -38,7 +38,7 @@ describe("NativeInstrumentMap", () => {
       for (const distance of [0n, 1n, 100n, 255n, 256n, 9_999n, 10_001n, 1_000_000n]) {
         const ids = new Uint32Array([5, 5])
         const times = [startOfDay(day) + distance, startOfDay(day + 1) - 1n - distance]
-        assert.deepStrictEqual(map.assign(ids, words(times), 0, 2), [], `day ${day} distance ${distance}`)
+        assert.deepStrictEqual(map.assign(ids, words(times)), [], `day ${day} distance ${distance}`)
         assert.deepStrictEqual([...ids], [day + 100, day + 100])
       }
     }

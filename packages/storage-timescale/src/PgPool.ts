@@ -1,17 +1,16 @@
 /**
  * A pool of PostgreSQL connections as Effects: queries, transactions, and binary COPY in both directions.
  *
- * Interruption and failure inside a COPY or transaction destroy the connection instead of returning it, so the server
- * rolls back and the pool never hands out a session in an unknown state.
+ * A session goes back to the pool only when it is idle and outside a transaction. A statement that the server refused is
+ * rolled back and its session kept; an interrupted statement, a COPY left early, a lost connection or a transaction of
+ * unknown state destroy the session, so that the server rolls back and the pool never hands out half a conversation.
  */
-
-import { once } from "node:events"
-import type { Readable } from "node:stream"
-import { type StoreError, UnixNanos } from "@data-manager/core"
-import { Effect, type Scope, Stream } from "effect"
+import type { Readable, Writable } from "node:stream"
+import { StoreError, UnixNanos } from "@data-manager/core"
+import { Cause, Effect, Exit, type Scope, Stream } from "effect"
 import pg from "pg"
 import { from as copyFrom, to as copyTo } from "pg-copy-streams"
-import { storeError } from "./PgError.ts"
+import { codeOf, storeError } from "./PgError.ts"
 
 /** A row as the driver gives it: int8 as bigint, numeric and timestamps as text, arrays as arrays. */
 export type SqlRow = { readonly [column: string]: unknown }
@@ -22,9 +21,19 @@ export interface PgConnection {
     sql: string,
     values?: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<Row>, StoreError>
-  /** `COPY ... FROM STDIN (FORMAT binary)`: sends the chunks in order, resolves with the number of rows. */
+  /**
+   * Several statements in one round trip, without parameters: one result per statement. The caller writes values into
+   * the text, so they may only be numbers and constants of this program.
+   */
+  readonly script: (sql: string) => Effect.Effect<ReadonlyArray<ReadonlyArray<SqlRow>>, StoreError>
+  /**
+   * `COPY ... FROM STDIN (FORMAT binary)`: sends the chunks in order, resolves with the number of rows.
+   *
+   * A chunk is asked for while the one before is on its way and may still be read until the one after it is asked for:
+   * an iterable that fills two buffers by turns is safe. What the iterable throws fails the COPY.
+   */
   readonly copyIn: (statement: string, chunks: Iterable<Uint8Array>) => Effect.Effect<number, StoreError>
-  /** `COPY (...) TO STDOUT (FORMAT binary)`: raw chunks, cut anywhere. */
+  /** `COPY (...) TO STDOUT (FORMAT binary)`: raw chunks, cut anywhere. Leaving early ends the session, not the pool. */
   readonly copyOut: (statement: string) => Stream.Stream<Uint8Array, StoreError>
 }
 
@@ -46,26 +55,30 @@ export interface PgPool {
 }
 
 const { builtins } = pg.types
+// Arrays of int8 and of timestamptz, which node-postgres does not name.
+const Int8Array1 = 1016
+const TimestamptzArray = 1185
 const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: "text" | "binary") => {
     if (format !== "binary") {
       if (oid === builtins.INT8) return (text: string) => BigInt(text)
       if (oid === builtins.TIMESTAMPTZ || oid === builtins.TIMESTAMP || oid === builtins.DATE)
         return (text: string) => text
-      // int8[]: elements as bigint
-      if (oid === 1016) return (text: string) => parseInt8Array(text)
+      if (oid === Int8Array1) return (text: string) => parseArray(text, BigInt)
+      if (oid === TimestamptzArray)
+        return (text: string) => parseArray(text, (item) => item.replace(/^"|"$/g, ""))
     }
     return pg.types.getTypeParser(oid, format as "text")
   }) as pg.CustomTypesConfig["getTypeParser"]
 }
 
-const parseInt8Array = (text: string): ReadonlyArray<bigint | null> =>
+const parseArray = <A>(text: string, parse: (item: string) => A): ReadonlyArray<A | null> =>
   text === "{}"
     ? []
     : text
         .slice(1, -1)
         .split(",")
-        .map((item) => (item === "NULL" ? null : BigInt(item)))
+        .map((item) => (item === "NULL" ? null : parse(item)))
 
 /** A `timestamptz` parameter for a time in nanoseconds: exact to the microsecond (rounded down). */
 export const timestampParameter = (time: bigint): string => {
@@ -76,122 +89,274 @@ export const timestampParameter = (time: bigint): string => {
 /** SQL expression that gives a timestamptz as whole microseconds since the epoch (bigint). */
 export const microsOf = (expression: string): string => `(extract(epoch from ${expression}) * 1000000)::int8`
 
-/** How a pool connects; see `PgServer` for where the settings come from. */
+/** How a pool connects; `ServerAddress.clientConfig` makes the `client` part. */
 export interface PgPoolOptions {
   readonly client: pg.ClientConfig
   readonly maxConnections: number
-  /** Settings sent with every new session. */
+  /** Settings sent with every new session, beside UTC and ISO dates. */
   readonly sessionSettings?: { readonly [name: string]: string }
 }
+
+/** One server session and what is known about its state. */
+interface Session {
+  readonly client: pg.PoolClient
+  /** Statements sent and not yet answered. */
+  pending: number
+  /** A transaction is open or its end is unknown. */
+  inTransaction: boolean
+  /** A COPY was left in its middle: no further statement would be answered. */
+  broken: boolean
+}
+
+const newSession = (client: pg.PoolClient): Session => ({
+  client,
+  pending: 0,
+  inTransaction: false,
+  broken: false
+})
+
+/** Whether somebody else may use the session. */
+const isClean = (session: Session): boolean =>
+  session.pending === 0 && !session.inTransaction && !session.broken
 
 /** Opens a pool. Sessions are made on demand; a first one is made now, so that a wrong address fails here. */
 export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, Scope.Scope> =>
   Effect.gen(function* () {
     const pool = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const made = new pg.Pool({
-          ...options.client,
-          types,
-          max: options.maxConnections,
-          idleTimeoutMillis: 30_000
-        })
-        // An idle session that the server ends is dropped by the pool; without a listener Node would exit.
-        made.on("error", () => {})
-        return made
-      }),
-      (made) => Effect.promise(() => made.end())
+      Effect.sync(() => openPool(options)),
+      (opened) => Effect.promise(() => opened.end())
     )
-    const settings = Object.entries({ timezone: "UTC", ...options.sessionSettings })
-    const configured = new WeakSet<pg.PoolClient>()
-    const configure = async (client: pg.PoolClient): Promise<pg.PoolClient> => {
-      if (configured.has(client)) return client
-      // A session that breaks while in use reports through its query; the event must not end the process.
-      client.on("error", () => {})
-      try {
-        for (const [name, value] of settings)
-          await client.query("SELECT set_config($1, $2, false)", [name, value])
-      } catch (error) {
-        client.release(true)
-        throw error
-      }
-      configured.add(client)
-      return client
-    }
-    const acquire = (operation: string) =>
+    const configure = sessionSetup({
+      timezone: "UTC",
+      datestyle: "ISO, YMD",
+      intervalstyle: "postgres",
+      ...options.sessionSettings
+    })
+    const connect = () => pool.connect().then(configure)
+    const acquire = (operation: string): Effect.Effect<Session, StoreError, Scope.Scope> =>
       Effect.acquireRelease(
-        Effect.tryPromise({
-          try: () => pool.connect().then(configure),
-          catch: (cause) => storeError(operation, cause)
-        }),
-        // Failure and interruption leave a session in an unknown state: it is destroyed.
-        (client, exit) => Effect.sync(() => client.release(exit._tag === "Failure"))
+        takeClient(connect, operation).pipe(Effect.map(newSession)),
+        (session) => Effect.sync(() => session.client.release(!isClean(session))),
+        { interruptible: true }
       )
+    const withSession = <A, E, R>(operation: string, use: (session: Session) => Effect.Effect<A, E, R>) =>
+      Effect.scoped(Effect.flatMap(acquire(operation), use))
     const withConnection: PgPool["withConnection"] = (operation, use) =>
-      Effect.scoped(Effect.flatMap(acquire(operation), (client) => use(connectionOf(client, operation))))
+      withSession(operation, (session) => use(connectionOf(session, operation)))
     const transaction: PgPool["transaction"] = (operation, use) =>
-      withConnection(operation, (connection) =>
-        Effect.gen(function* () {
-          yield* connection.query("BEGIN")
-          const result = yield* use(connection)
-          yield* connection.query("COMMIT")
-          return result
-        })
-      )
+      withSession(operation, (session) => inTransaction(session, operation, use))
     yield* withConnection("connect", (connection) => connection.query("SELECT 1"))
     return {
       query: (sql, values) => withConnection("query", (connection) => connection.query(sql, values)) as never,
       withConnection,
       transaction,
-      connection: (operation) => Effect.map(acquire(operation), (client) => connectionOf(client, operation))
+      connection: (operation) => Effect.map(acquire(operation), (session) => connectionOf(session, operation))
     }
   })
 
-const connectionOf = (client: pg.PoolClient, operation: string): PgConnection => ({
-  query: <Row extends SqlRow>(sql: string, values?: ReadonlyArray<unknown>) =>
-    Effect.tryPromise({
-      try: () =>
-        client.query(sql, values as Array<unknown> | undefined).then((result) => result.rows as Array<Row>),
-      catch: (cause) => storeError(operation, cause)
-    }),
-  copyIn: (statement, chunks) =>
-    Effect.tryPromise({
-      try: (signal) => sendCopy(client, statement, chunks, signal),
-      catch: (cause) => storeError(operation, cause)
-    }),
-  copyOut: (statement) =>
-    Stream.fromAsyncIterable(receiveCopy(client, statement), (cause) => storeError(operation, cause))
-})
+const openPool = (options: PgPoolOptions): pg.Pool => {
+  const pool = new pg.Pool({
+    ...options.client,
+    types,
+    max: options.maxConnections,
+    idleTimeoutMillis: 30_000
+  })
+  // An idle session that the server ends is dropped by the pool; without a listener Node would exit.
+  pool.on("error", () => {})
+  return pool
+}
 
+/** Waits for a client; a waiting fiber can be interrupted, and a client that comes too late goes back to the pool. */
+const takeClient = (
+  connect: () => Promise<pg.PoolClient>,
+  operation: string
+): Effect.Effect<pg.PoolClient, StoreError> =>
+  Effect.suspend(() => {
+    let taken: pg.PoolClient | undefined
+    return Effect.tryPromise({
+      try: async (signal) => {
+        const client = await connect()
+        if (signal.aborted) client.release()
+        else taken = client
+        return client
+      },
+      catch: (cause) => storeError(operation, cause)
+    }).pipe(Effect.onInterrupt(() => Effect.sync(() => taken?.release())))
+  })
+
+/** Sends the settings once per session, in one statement. */
+const sessionSetup = (settings: { readonly [name: string]: string }) => {
+  const names = Object.keys(settings)
+  const sql = `SELECT ${names.map((_, i) => `set_config($${2 * i + 1}, $${2 * i + 2}, false)`).join(", ")}`
+  const values = Object.entries(settings).flat()
+  const configured = new WeakSet<pg.PoolClient>()
+  return async (client: pg.PoolClient): Promise<pg.PoolClient> => {
+    if (configured.has(client)) return client
+    // A session that breaks while in use reports through its query; the event must not end the process.
+    client.on("error", () => {})
+    try {
+      await client.query(sql, values)
+      // A backend in a long statement then notices that its client is gone. Not every server platform can.
+      await client.query("SET client_connection_check_interval = '5s'").catch(onlyServerError)
+    } catch (error) {
+      client.release(true)
+      throw error
+    }
+    configured.add(client)
+    return client
+  }
+}
+
+const onlyServerError = (error: unknown): void => {
+  if (!isServerError(error)) throw error
+}
+
+/** Whether the server answered with an error and the session goes on. */
+const isServerError = (error: unknown): boolean => {
+  const code = codeOf(error)
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code)
+}
+
+const inTransaction = <A, E, R>(
+  session: Session,
+  operation: string,
+  use: (connection: PgConnection) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError, R> => {
+  const connection = connectionOf(session, operation)
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      session.inTransaction = true
+      const exit = yield* Effect.exit(
+        restore(Effect.flatMap(connection.query("BEGIN"), () => use(connection)))
+      )
+      if (Exit.isSuccess(exit)) {
+        yield* restore(connection.query("COMMIT"))
+        session.inTransaction = false
+        return exit.value
+      }
+      if (session.pending === 0 && !session.broken && !Cause.hasInterrupts(exit.cause)) {
+        const back = yield* Effect.exit(connection.query("ROLLBACK"))
+        // A session that cannot even roll back is destroyed.
+        if (Exit.isSuccess(back)) session.inTransaction = false
+      }
+      return yield* Effect.failCause(exit.cause)
+    })
+  )
+}
+
+const connectionOf = (session: Session, operation: string): PgConnection => {
+  const { client } = session
+  const run = <A>(statement: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, StoreError> =>
+    Effect.tryPromise({
+      try: (signal) => {
+        session.pending += 1
+        return statement(signal).finally(() => {
+          session.pending -= 1
+        })
+      },
+      catch: (cause) => storeError(operation, cause)
+    })
+  return {
+    query: <Row extends SqlRow>(sql: string, values?: ReadonlyArray<unknown>) =>
+      run((_) => client.query(sql, values as Array<unknown> | undefined).then((r) => r.rows as Array<Row>)),
+    script: (sql) =>
+      run((_) =>
+        client.query(sql).then((results) => {
+          // One statement gives one result, several give an array of them.
+          const all: ReadonlyArray<pg.QueryResult> = Array.isArray(results) ? results : [results]
+          return all.map((result) => result.rows as ReadonlyArray<SqlRow>)
+        })
+      ),
+    copyIn: (statement, chunks) => run((signal) => sendCopy(session, statement, chunks, signal)),
+    copyOut: (statement) =>
+      Stream.fromAsyncIterable(receiveCopy(session, statement), (cause) => storeError(operation, cause))
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+/**
+ * Sends one chunk at a time: while it is on its way the next one is made. More at a time would gain nothing, and the
+ * COPY stream would go on writing to a connection that it has given up when the server refuses a row in the middle.
+ */
 const sendCopy = async (
-  client: pg.PoolClient,
+  session: Session,
   statement: string,
   chunks: Iterable<Uint8Array>,
   signal: AbortSignal
 ): Promise<number> => {
-  const sink = client.query(copyFrom(statement, { highWaterMark: 1 << 20 }))
-  let failure: unknown
-  const failed = new Promise<never>((_, reject) =>
-    sink.once("error", (error) => {
-      failure = error
-      reject(error)
-    })
-  )
-  failed.catch(() => {})
-  for (const chunk of chunks) {
-    if (signal.aborted) {
-      sink.destroy()
-      throw signal.reason
+  const { sink, write, refused, check } = openCopy(session, statement)
+  let onItsWay: Promise<void> = Promise.resolve()
+  session.broken = true
+  try {
+    for (const chunk of chunks) {
+      await Promise.race([onItsWay, refused])
+      check(signal)
+      onItsWay = write(chunk)
+      onItsWay.catch(() => {})
+      // Lets the socket and the abort signal have their turn before the next chunk is made.
+      await new Promise(setImmediate)
     }
-    if (failure !== undefined) throw failure
-    if (!sink.write(chunk)) await Promise.race([once(sink, "drain"), failed])
+    await Promise.race([onItsWay, refused])
+    check(signal)
+    const finished = new Promise<void>((resolve) => sink.once("finish", resolve))
+    sink.end()
+    await Promise.race([finished, refused])
+  } catch (error) {
+    // The server has ended the COPY by itself where it answered with an error.
+    if (isServerError(error)) session.broken = false
+    throw error
   }
-  const finished = once(sink, "finish")
-  sink.end()
-  await Promise.race([finished, failed])
+  session.broken = false
   return sink.rowCount
 }
 
-const receiveCopy = async function* (client: pg.PoolClient, statement: string): AsyncGenerator<Uint8Array> {
-  const source = client.query(copyTo(statement)) as unknown as Readable
-  for await (const chunk of source) yield chunk as Uint8Array
+const openCopy = (session: Session, statement: string) => {
+  const sink = session.client.query(copyFrom(statement))
+  const { stream } = (session.client as unknown as { readonly connection: { readonly stream: Writable } })
+    .connection
+  let refusal: { readonly error: unknown } | undefined
+  const refused = new Promise<never>((_, reject) =>
+    sink.on("error", (error) => {
+      refusal ??= { error }
+      reject(error)
+    })
+  )
+  refused.catch(() => {})
+  return {
+    sink,
+    refused,
+    /** Throws where the COPY is over: its stream must not be written to any more. */
+    check: (signal: AbortSignal): void => {
+      if (refusal !== undefined) throw refusal.error
+      signal.throwIfAborted()
+    },
+    /** Resolves when the socket has taken the chunk's memory. */
+    write: (chunk: Uint8Array): Promise<void> =>
+      new Promise((resolve, reject) =>
+        sink.write(chunk, (error) => {
+          if (error) reject(error)
+          // A chunk below the socket's high-water mark is answered at once, though its memory is still to be read.
+          else if (stream.writableLength > 0) stream.write(nothing, () => resolve())
+          else resolve()
+        })
+      )
+  }
 }
+
+const receiveCopy = async function* (session: Session, statement: string): AsyncGenerator<Uint8Array> {
+  // A reader that leaves early leaves unread data on the wire: then the session stays broken.
+  session.broken = true
+  const source = session.client.query(copyTo(statement)) as unknown as Readable
+  try {
+    for await (const chunk of source) yield chunk as Uint8Array
+  } catch (error) {
+    if (isServerError(error)) session.broken = false
+    throw error
+  }
+  session.broken = false
+}
+
+/** Whether an error is the server's refusal of a row whose key is there already. */
+export const isUniqueViolation = (error: unknown): boolean =>
+  error instanceof StoreError && codeOf(error.cause) === "23505"

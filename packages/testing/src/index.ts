@@ -1,1 +1,10 @@
-export {}
+/**
+ * Conformance kit: the suites that every implementation of a contract passes, and generators of test data.
+ * Needs vitest; for tests only.
+ */
+export * as BarModel from "./BarModel.ts"
+export * as BatchArbitrary from "./BatchArbitrary.ts"
+export * as BatchRow from "./BatchRow.ts"
+export * from "./SeededRandom.ts"
+export { type StoreCard, type StoreDatabase, StoreFixture } from "./StoreCard.ts"
+export * as StoreSuite from "./StoreSuite.ts"

@@ -32,6 +32,14 @@ export type Container = "raw" | "zstd" | "dbz"
 /** The container that the first four bytes tell; DBZ cannot yet be told from a zstd file with a skippable frame. */
 const isCompressed = (word: number): boolean => word === ZSTD_MAGIC || isSkippable(word)
 
+/** Whether an input of two or three bytes in all is the beginning of compressed data. */
+const beginsCompressed = (lead: Uint8Array): boolean => {
+  if (lead.length < 2) return false
+  const bytes = [0x28, 0xb5, 0x2f]
+  const isFrame = lead.every((byte, i) => byte === bytes[i])
+  return isFrame || ((lead[0]! & 0xf0) === 0x50 && lead[1] === 0x2a)
+}
+
 /**
  * Decoder of one input. A pure state machine: no I/O, no time, no promise. Push bytes split anywhere, take blocks until
  * there are none, `end` when the input is over and take the rest: that call throws where the input was incomplete.
@@ -79,7 +87,7 @@ export class DbnDecoder {
   end(): void {
     if (this.#ended) return
     this.#ended = true
-    if (this.#stream === undefined) this.#open(this.#lead, false)
+    if (this.#stream === undefined) this.#open(this.#lead, beginsCompressed(this.#lead))
     this.#source?.end()
     this.#stream?.end()
   }

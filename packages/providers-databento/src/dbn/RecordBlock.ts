@@ -29,6 +29,8 @@ export class RecordBlock {
   readonly segment: number
   /** Offset of the first record in the DBN stream (as stored, headers included). */
   readonly offset: number
+  /** Number of records. */
+  readonly length: number
 
   constructor(init: {
     readonly bytes: Uint8Array<ArrayBuffer>
@@ -40,6 +42,7 @@ export class RecordBlock {
     readonly metadata: DbnMetadata | undefined
     readonly segment: number
     readonly offset: number
+    readonly length: number
   }) {
     this.bytes = init.bytes
     this.words = init.words
@@ -50,13 +53,15 @@ export class RecordBlock {
     this.metadata = init.metadata
     this.segment = init.segment
     this.offset = init.offset
+    this.length = init.length
   }
 
-  /** Number of records. Walks over them. */
-  count(): number {
-    let count = 0
-    for (let p = this.start; p < this.end; p += this.words[p]! & 0xff) count++
-    return count
+  /** The first `count` records, sharing the memory. */
+  first(count: number): RecordBlock {
+    if (count >= this.length) return this
+    let end = this.start
+    for (let n = 0; n < count; n++) end += this.words[end]! & 0xff
+    return new RecordBlock({ ...this, end, length: Math.max(0, count) })
   }
 
   /** Word positions of the records. */

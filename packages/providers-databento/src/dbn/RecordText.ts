@@ -323,7 +323,10 @@ const SYMBOL_KEY = asciiOf(',"symbol":')
 
 const jsonSymbol = (out: TextBuffer, symbol: string | undefined): void => {
   out.ascii(SYMBOL_KEY)
-  if (symbol === undefined) return out.ascii(NULL)
+  if (symbol === undefined) {
+    out.ascii(NULL)
+    return
+  }
   out.reserve(symbol.length * 6)
   out.byte(QUOTE)
   for (let i = 0; i < symbol.length; i++) out.jsonChar(symbol.charCodeAt(i))

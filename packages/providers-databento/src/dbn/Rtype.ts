@@ -1,6 +1,13 @@
 /** Record types: the byte that tells which struct follows the header. Unknown ones are legal and passed through. */
 import type { KnownSchema } from "./DbnSchema.ts"
-import { type DbnVersion, type Layout, type LayoutName, layouts, TS_OUT_BYTES } from "./Layout.ts"
+import {
+  type DbnVersion,
+  HEADER_BYTES,
+  type Layout,
+  type LayoutName,
+  layouts,
+  TS_OUT_BYTES
+} from "./Layout.ts"
 
 /** One record type. */
 export interface RtypeEntry {
@@ -102,14 +109,15 @@ export const rtypeOfSchema = (schema: KnownSchema): number => {
   return (rtypes.find((known) => known.schema === own) as RtypeEntry).rtype
 }
 
+const minimumTables = ([1, 2, 3] as const).flatMap((version) =>
+  [0, TS_OUT_BYTES].map((suffix) =>
+    Uint8Array.from(byRtype, (_, rtype) => ((layoutOf(rtype, version)?.size ?? HEADER_BYTES) + suffix) / 4)
+  )
+)
+
 /**
- * Smallest legal length in words by record type, 4 (a bare header) for unknown types. Records may be longer than their
- * struct (they grow over the years), never shorter.
+ * Smallest legal length in words by record type; that of a bare header for unknown types. Records may be longer than their
+ * struct (they grow over the years), never shorter. Not to be written to.
  */
-export const minimumWords = (version: DbnVersion, tsOut: boolean): Uint8Array => {
-  const suffix = tsOut ? TS_OUT_BYTES : 0
-  return Uint8Array.from(byRtype, (_, rtype) => {
-    const known = layoutOf(rtype, version)
-    return ((known?.size ?? 16) + suffix) / 4
-  })
-}
+export const minimumWords = (version: DbnVersion, tsOut: boolean): Uint8Array =>
+  minimumTables[(version - 1) * 2 + (tsOut ? 1 : 0)] as Uint8Array

@@ -14,10 +14,10 @@ import type { ByteSource } from "./ByteSource.ts"
 import { DbnError, type DbnErrorPlace } from "./DbnError.ts"
 import { type DbnMetadata, decodeMetadata, metadataLength, PRELUDE_BYTES } from "./DbnMetadata.ts"
 import { FragmentVersion } from "./FragmentVersion.ts"
-import type { DbnVersion } from "./Layout.ts"
+import { type DbnVersion, TS_OUT_BYTES } from "./Layout.ts"
 import { RecordBlock } from "./RecordBlock.ts"
 import { RecordUpgrade } from "./RecordUpgrade.ts"
-import { minimumWords, rtypeEntry, rtypeName } from "./Rtype.ts"
+import { layoutOf, minimumWords, rtypeName } from "./Rtype.ts"
 
 /** What is known about records without a header. Both are inferred from record sizes where they are not given. */
 export interface FragmentOptions {
@@ -65,6 +65,13 @@ const isHeaderWord = (word: number): boolean => {
   const version = (word >>> 24) & 0xff
   return (word & 0xffffff) === DBN && version >= 1 && version <= 3
 }
+
+/** Whether a record of this type has this length in some version, with ts_out or without. */
+const isRecordSize = (rtype: number, length: number): boolean =>
+  ([1, 2, 3] as const).some((version) => {
+    const size = layoutOf(rtype, version)?.size
+    return size === length || size === length - TS_OUT_BYTES
+  })
 
 type State = "sniff" | "header" | "records" | "failed"
 
@@ -144,7 +151,7 @@ export class StreamDecoder {
         // `#scan` found a header in place of a record.
         if (this.#state !== "records") continue
       } else if (this.#state === "header") {
-        if (this.#collectHeader()) return this.#block(this.#from, this.#from)
+        if (this.#collectHeader()) return this.#block(this.#from, this.#from, 0)
       } else if (this.#sniff()) continue
       if (this.#fill() > 0) continue
       const header = this.#source.takeHeader()
@@ -209,10 +216,8 @@ export class StreamDecoder {
   }
 
   #notDbn(rest: number): DbnError {
-    const length = this.#bytes[this.#from]! * 4
-    const known = rtypeEntry(this.#bytes[this.#from + 1] ?? 0xff)
     const looksLikeRecords =
-      rest >= 16 && known !== undefined && length >= minimumWords(1, false)[known.rtype]! * 4
+      rest >= 16 && isRecordSize(this.#bytes[this.#from + 1]!, this.#bytes[this.#from]! * 4)
     return new DbnError(
       "not-dbn",
       looksLikeRecords
@@ -233,7 +238,7 @@ export class StreamDecoder {
     if (this.#to > this.#from || this.#state === "header")
       throw new DbnError("corrupt", "DBZ metadata in the middle of a record", this.#at(0))
     this.#begin(header, 1)
-    return this.#block(0, 0)
+    return this.#block(0, 0, 0)
   }
 
   #begin(metadata: DbnMetadata, version: DbnVersion): void {
@@ -320,6 +325,7 @@ export class StreamDecoder {
     let p = start
     let head = -1
     let length = 0
+    let count = 0
     while (p < end) {
       const word = words[p]!
       if ((word & 0xffff) !== head) {
@@ -336,9 +342,9 @@ export class StreamDecoder {
       }
       if (p + length > end) break
       p += length
+      count++
     }
-    if (p === start) return undefined
-    return this.#block(start * 4, p * 4)
+    return count === 0 ? undefined : this.#block(start * 4, p * 4, count)
   }
 
   /**
@@ -379,8 +385,8 @@ export class StreamDecoder {
     return false
   }
 
-  /** Gives out buffer bytes `[from, to)`. */
-  #block(from: number, to: number): RecordBlock {
+  /** Gives out buffer bytes `[from, to)`: `length` records. */
+  #block(from: number, to: number, length: number): RecordBlock {
     const offset = this.#offset
     this.#from = to
     this.#offset += to - from
@@ -393,7 +399,8 @@ export class StreamDecoder {
       tsOut: this.#tsOut,
       metadata: this.#metadata,
       segment: this.#segment,
-      offset
+      offset,
+      length
     }
     return this.#upgrade === undefined ? new RecordBlock(init) : this.#upgrade.block(init)
   }

@@ -325,6 +325,12 @@ CREATE TABLE coverage_marks (
 );
 CREATE INDEX coverage_marks_instrument ON coverage_marks (instrument_id, schema);
 
+-- up to where retention has ever removed rows of a kind: bars before it may count trades that are gone
+CREATE TABLE retention_horizons (
+  kind           text PRIMARY KEY CHECK (kind IN ('trades', 'quotes', 'bars', 'book')),
+  expired_before timestamptz NOT NULL
+);
+
 -- live coverage: one row per feed session, its watermark moved by heartbeats, folded into coverage at its end
 CREATE TABLE feed_sessions (
   id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -363,7 +369,7 @@ CREATE TABLE leases (
 `
 
 export const down = /* sql */ `
-DROP TABLE leases, stream_cursors, feed_session_instruments, feed_sessions, coverage_marks, coverage, ingest_segments,
+DROP TABLE leases, stream_cursors, feed_session_instruments, feed_sessions, retention_horizons, coverage_marks, coverage, ingest_segments,
   ingest_runs, row_conflicts, row_days, bar_1d, bar_1h, bar_1m, book_exact, book, bar_exact, bar, quote_exact, quote,
   trade_text_id, trade_exact, trade, symbol_entries, listings, instruments, market_schemas, publishers, datasets CASCADE;
 `

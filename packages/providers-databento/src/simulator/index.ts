@@ -1,0 +1,2 @@
+/** Made-up markets for demos, tests and simulators. */
+export * from "./SyntheticMarket.ts"

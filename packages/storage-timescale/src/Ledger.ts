@@ -1,0 +1,135 @@
+/**
+ * The ledger: runs name their content by a fingerprint, segments are numbered from 0 and committed with their rows.
+ * Appends of one run lock its row, so that two processes with the same source take turns.
+ */
+import {
+  type AppendResult,
+  type IngestRun,
+  type IngestSource,
+  MarketSchema,
+  type MarketStore,
+  StoreBadRequest,
+  StoreError
+} from "@data-manager/core"
+import { Effect } from "effect"
+import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
+
+interface RunRow extends SqlRow {
+  readonly id: bigint
+  readonly completed: bigint | null
+  readonly next_segment: number
+  readonly rows: bigint
+}
+
+const beginStatement = /* sql */ `
+  INSERT INTO ingest_runs (kind, source, provider, dataset, schema, fingerprint) VALUES ($1, $2, $3, $4, $5, $6)
+  ON CONFLICT (fingerprint) DO UPDATE SET source = EXCLUDED.source
+  RETURNING id, ${microsOf("completed_at")} AS completed,
+    (SELECT coalesce(max(s.segment) + 1, 0) FROM ingest_segments s WHERE s.run_id = ingest_runs.id) AS next_segment,
+    (SELECT coalesce(sum(s.rows), 0)::int8 FROM ingest_segments s WHERE s.run_id = ingest_runs.id) AS rows`
+
+const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
+  const [row] = yield* pool.query<RunRow>(beginStatement, [
+    source.kind,
+    source.source,
+    source.provider,
+    source.dataset,
+    source.schema === undefined ? null : MarketSchema.code(source.schema),
+    source.fingerprint ?? null
+  ])
+  const run: IngestRun = {
+    id: row!.id,
+    nextSegment: row!.next_segment,
+    completedAt: row!.completed === null ? undefined : row!.completed * 1000n,
+    rows: row!.rows
+  }
+  return run
+})
+
+/** A segment of a run, as an append claims it. */
+export interface Segment {
+  readonly run: bigint
+  readonly segment: number
+}
+
+/**
+ * Locks the run for this transaction. True where the segment may be written, false where it is committed already.
+ * A run that does not exist, and a segment that leaves a hole, are refused.
+ */
+export const open = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
+  if (!Number.isInteger(segment) || segment < 0)
+    return yield* refuse(`${segment} is no segment: they are numbered from 0`)
+  // Two statements of one round trip: the second one looks only after the lock is held.
+  const [found, state] = yield* connection.script(
+    `SELECT FROM ingest_runs WHERE id = ${run} FOR UPDATE;
+     SELECT coalesce(max(segment) + 1, 0) AS next FROM ingest_segments WHERE run_id = ${run}`
+  )
+  if (found!.length === 0) return yield* refuse(`there is no run ${run}; begin one first`)
+  const next = state![0]!.next as number
+  if (segment > next)
+    return yield* refuse(`segment ${segment} of run ${run} would leave a hole: the next one is ${next}`)
+  return segment === next
+})
+
+/** What a committed segment's append came to: for one whose answer was lost with its connection. */
+export const resultOf = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
+  const [row] = yield* connection.query<SqlRow & Omit<AppendResult, "skipped">>(
+    "SELECT inserted, duplicates, conflicts FROM ingest_segments WHERE run_id = $1 AND segment = $2",
+    [run, segment]
+  )
+  const { inserted, duplicates, conflicts } = row!
+  const result: AppendResult = { inserted, duplicates, conflicts, skipped: false }
+  return result
+})
+
+/** Largest time of the run's committed rows, as text for SQL; null where it has none. */
+export const lastTime = (
+  connection: PgConnection,
+  { run }: Segment
+): Effect.Effect<string | null, StoreError> =>
+  Effect.map(
+    connection.query<SqlRow & { readonly last: string | null }>(
+      "SELECT max(last_ts)::text AS last FROM ingest_segments WHERE run_id = $1",
+      [run]
+    ),
+    ([row]) => row!.last
+  )
+
+const refuse = (detail: string): Effect.Effect<never, StoreError> =>
+  Effect.fail(new StoreError({ operation: "append", reason: new StoreBadRequest({ detail }) }))
+
+/** Records a segment, in the transaction that wrote its rows. */
+export const record = (
+  connection: PgConnection,
+  { run, segment }: Segment,
+  rows: number,
+  result: Omit<AppendResult, "skipped">,
+  times: { readonly first: bigint; readonly last: bigint } | undefined
+): Effect.Effect<unknown, StoreError> =>
+  connection.query(
+    `INSERT INTO ingest_segments (run_id, segment, rows, inserted, duplicates, conflicts, first_ts, last_ts)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [
+      run,
+      segment,
+      rows,
+      result.inserted,
+      result.duplicates,
+      result.conflicts,
+      times === undefined ? null : timestampParameter(times.first),
+      times === undefined ? null : timestampParameter(times.last)
+    ]
+  )
+
+/** The ledger part of the store. */
+export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "completeRun"> => ({
+  beginRun: (source) => begin(pool, source),
+  completeRun: (run) =>
+    Effect.flatMap(
+      pool.query(
+        "UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1 RETURNING id",
+        [run]
+      ),
+      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : Effect.void)
+    )
+})

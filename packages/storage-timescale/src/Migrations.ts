@@ -1,0 +1,287 @@
+/**
+ * Schema migrations: each in its own transaction, under one advisory lock, so that several processes may start at once.
+ *
+ * Migrations are state and are never edited once released; a changed text of an applied one is reported as drift. Views
+ * and functions are code: dropped before a migration runs, made anew after the last one and whenever their text changed
+ * (remembered as version 0 of the ledger).
+ */
+import { createHash } from "node:crypto"
+import {
+  MarketSchema,
+  type MigrationState,
+  StoreBadRequest,
+  StoreError,
+  StoreIncompatible,
+  type StoreMigrations
+} from "@data-manager/core"
+import { Effect } from "effect"
+import * as initial from "./migrations/0001_initial.ts"
+import { objectStatements } from "./objects/views.ts"
+import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
+
+interface Migration {
+  readonly version: number
+  readonly name: string
+  readonly up: string
+  readonly down: string
+}
+
+/** Every migration, oldest first; versions count from 1 without holes. */
+export const migrations: ReadonlyArray<Migration> = [{ version: 1, name: "initial", ...initial }]
+
+/** Version of the schema that this program works with. */
+export const NEWEST_VERSION = migrations.length
+
+/** Held while migrations are looked at and run: "dmmigr" as a number. */
+const MIGRATION_LOCK = 110_426_811_753_842n
+
+const digest = (text: string): string => createHash("sha256").update(text).digest("hex")
+const checksum = (migration: Migration): string => digest(migration.up)
+
+/** Version under which the ledger remembers the text of the code objects. */
+const OBJECTS_VERSION = 0
+const objectsChecksum = digest(objectStatements.join("\n"))
+
+const incompatible = (operation: string, detail: string, hint: string): StoreError =>
+  new StoreError({ operation, reason: new StoreIncompatible({ detail, hint }) })
+
+interface Applied {
+  readonly version: number
+  readonly name: string
+  readonly checksum: string
+  readonly applied_at: bigint
+  readonly [column: string]: unknown
+}
+
+const createLedger = /* sql */ `
+  CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    int4 PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+  )`
+
+const hasLedger = (connection: PgConnection) =>
+  Effect.map(
+    connection.query<{ readonly found: boolean }>(
+      `SELECT to_regclass(quote_ident(current_schema()) || '.schema_migrations') IS NOT NULL AS found`
+    ),
+    (rows) => rows[0]?.found === true
+  )
+
+const appliedOf = Effect.fnUntraced(function* (connection: PgConnection) {
+  if (!(yield* hasLedger(connection))) return []
+  return yield* connection.query<Applied>(
+    `SELECT version, name, checksum, ${microsOf("applied_at")} AS applied_at FROM schema_migrations
+     WHERE version > ${OBJECTS_VERSION} ORDER BY version`
+  )
+})
+
+/** Whether views and functions are those of this program. */
+const objectsAreCurrent = (connection: PgConnection) =>
+  Effect.map(
+    connection.query("SELECT FROM schema_migrations WHERE version = $1 AND checksum = $2", [
+      OBJECTS_VERSION,
+      objectsChecksum
+    ]),
+    (rows) => rows.length > 0
+  )
+
+const statesOf = (applied: ReadonlyArray<Applied>): ReadonlyArray<MigrationState> => {
+  const known = migrations.map((migration): MigrationState => {
+    const row = applied.find((a) => a.version === migration.version)
+    return {
+      version: migration.version,
+      name: migration.name,
+      appliedAt: row === undefined ? undefined : row.applied_at * 1000n,
+      drifted: row !== undefined && row.checksum !== checksum(migration)
+    }
+  })
+  const newer = applied
+    .filter((a) => a.version > NEWEST_VERSION)
+    .map(
+      (a): MigrationState => ({
+        version: a.version,
+        name: a.name,
+        appliedAt: a.applied_at * 1000n,
+        drifted: true
+      })
+    )
+  return [...known, ...newer]
+}
+
+/** Names of the tables and views that migration 1 and the code objects would make. */
+const ownNames = (): ReadonlyArray<string> => {
+  const tables = namesOf(
+    migrations.map((m) => m.up),
+    "TABLE"
+  )
+  return [...tables, ...namesOf(objectStatements, "VIEW")]
+}
+
+const namesOf = (statements: ReadonlyArray<string>, what: "TABLE" | "VIEW"): ReadonlyArray<string> => {
+  const pattern = new RegExp(`CREATE (?:OR REPLACE )?${what}(?: IF NOT EXISTS)? (\\w+)`, "g")
+  return [...new Set(statements.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1]!)))]
+}
+
+/** Somebody else's tables of our names, in a database that we never migrated. */
+const refuseForeignTables = Effect.fnUntraced(function* (connection: PgConnection) {
+  const rows = yield* connection.query<{ readonly relname: string }>(
+    `SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1)
+     ORDER BY 1`,
+    [ownNames()]
+  )
+  if (rows.length === 0) return
+  const names = rows.map((row) => row.relname).join(", ")
+  return yield* Effect.fail(
+    incompatible(
+      "migrate up",
+      `this database has tables of the same names that are not ours: ${names}`,
+      "use another database, or a schema of its own (?options=-csearch_path%3DNAME in the URL); nothing was changed"
+    )
+  )
+})
+
+const refuseNewer = (applied: ReadonlyArray<Applied>): Effect.Effect<void, StoreError> => {
+  const newest = applied.at(-1)?.version ?? 0
+  return newest <= NEWEST_VERSION
+    ? Effect.void
+    : Effect.fail(
+        incompatible(
+          "migrate",
+          `the schema is at version ${newest}, this program knows ${NEWEST_VERSION}`,
+          "update Data Manager"
+        )
+      )
+}
+
+const badTarget = (operation: string, to: number): Effect.Effect<never, StoreError> =>
+  Effect.fail(
+    new StoreError({
+      operation,
+      reason: new StoreBadRequest({
+        detail: `there is no version ${to}`,
+        allowed: [`0 .. ${NEWEST_VERSION}`]
+      })
+    })
+  )
+
+/** Runs `work` in one transaction while no other process migrates. */
+const locked = <A, E>(
+  pool: PgPool,
+  operation: string,
+  work: (connection: PgConnection) => Effect.Effect<A, E>
+): Effect.Effect<A, E | StoreError> =>
+  pool.transaction(operation, (connection) =>
+    Effect.flatMap(connection.query("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK]), () =>
+      work(connection)
+    )
+  )
+
+const makeObjects = Effect.fnUntraced(function* (connection: PgConnection) {
+  const codes = MarketSchema.all.map((name) => MarketSchema.code(name))
+  yield* connection.query(
+    `INSERT INTO market_schemas SELECT * FROM unnest($1::int2[], $2::text[])
+     ON CONFLICT (code) DO UPDATE SET name = EXCLUDED.name WHERE market_schemas.name <> EXCLUDED.name`,
+    [codes, MarketSchema.all]
+  )
+  for (const statement of objectStatements) yield* connection.query(statement)
+  yield* connection.query(
+    `INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, 'objects', $2)
+     ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum, applied_at = now()`,
+    [OBJECTS_VERSION, objectsChecksum]
+  )
+})
+
+const dropObjects = Effect.fnUntraced(function* (connection: PgConnection) {
+  for (const view of namesOf(objectStatements, "VIEW"))
+    yield* connection.query(`DROP VIEW IF EXISTS ${view} CASCADE`)
+  yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [OBJECTS_VERSION])
+})
+
+/** One version up or down, or none if another process was there first. */
+const up = Effect.fnUntraced(function* (connection: PgConnection, target: number) {
+  if (!(yield* hasLedger(connection))) {
+    yield* refuseForeignTables(connection)
+    yield* connection.query(createLedger)
+  }
+  const applied = yield* appliedOf(connection)
+  yield* refuseNewer(applied)
+  const next = migrations.find((m) => m.version <= target && applied.every((a) => a.version !== m.version))
+  if (next === undefined) {
+    if ((applied.at(-1)?.version ?? 0) < NEWEST_VERSION || (yield* objectsAreCurrent(connection)))
+      return false
+    yield* dropObjects(connection)
+    yield* makeObjects(connection)
+    return false
+  }
+  yield* dropObjects(connection)
+  yield* connection.query(next.up)
+  yield* connection.query("INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)", [
+    next.version,
+    next.name,
+    checksum(next)
+  ])
+  return true
+})
+
+const down = Effect.fnUntraced(function* (connection: PgConnection, target: number) {
+  const applied = yield* appliedOf(connection)
+  yield* refuseNewer(applied)
+  const newest = applied.at(-1)
+  if (newest === undefined || newest.version <= target) return false
+  const migration = migrations[newest.version - 1]!
+  yield* dropObjects(connection)
+  yield* connection.query(migration.down)
+  yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [newest.version])
+  return true
+})
+
+/** The migrations of the database behind a pool. */
+export const make = (pool: PgPool): StoreMigrations["Service"] => {
+  const status = pool.withConnection("migration status", (connection) =>
+    Effect.map(appliedOf(connection), statesOf)
+  )
+  const current = Effect.map(
+    status,
+    (states) => states.filter((s) => s.appliedAt !== undefined).at(-1)?.version ?? 0
+  )
+  const inRange = (version: number): boolean =>
+    Number.isInteger(version) && version >= 0 && version <= NEWEST_VERSION
+  return {
+    status,
+    up: Effect.fnUntraced(function* (to = NEWEST_VERSION) {
+      if (!inRange(to)) return yield* badTarget("migrate up", to)
+      while (yield* locked(pool, "migrate up", (connection) => up(connection, to)));
+      return yield* status
+    }),
+    down: Effect.fnUntraced(function* (to?: number) {
+      const target = to ?? Math.max(0, (yield* current) - 1)
+      if (!inRange(target)) return yield* badTarget("migrate down", target)
+      while (yield* locked(pool, "migrate down", (connection) => down(connection, target)));
+      return yield* status
+    })
+  }
+}
+
+/** Refuses to work on a schema that is not the one of this program. */
+export const requireNewest = Effect.fnUntraced(function* (pool: PgPool) {
+  const states = yield* make(pool).status
+  const newest = states.filter((state) => state.appliedAt !== undefined).at(-1)?.version ?? 0
+  if (newest > NEWEST_VERSION)
+    return yield* Effect.fail(
+      incompatible(
+        "open the store",
+        `the schema is at version ${newest}, this program knows ${NEWEST_VERSION}`,
+        "update Data Manager"
+      )
+    )
+  if (newest < NEWEST_VERSION)
+    return yield* Effect.fail(
+      incompatible(
+        "open the store",
+        `the schema is at version ${newest} of ${NEWEST_VERSION}`,
+        "run `dm migrate --up`"
+      )
+    )
+})

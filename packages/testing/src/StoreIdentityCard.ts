@@ -1,0 +1,294 @@
+/** Cards S-210 to S-290: which rows are the same row, and what happens where they are not. */
+import {
+  type MarketBatch,
+  type MarketStore,
+  type TradeBatch,
+  TradeKey,
+  tradeBuilder
+} from "@data-manager/core"
+import { assert } from "vitest"
+import * as BarModel from "./BarModel.ts"
+import * as BatchArbitrary from "./BatchArbitrary.ts"
+import * as BatchRow from "./BatchRow.ts"
+import { SeededRandom } from "./SeededRandom.ts"
+import {
+  always,
+  appendAll,
+  assertRows,
+  at,
+  card,
+  collect,
+  cut,
+  inReadOrder,
+  type Market,
+  market,
+  readBars,
+  readSchema,
+  readTrades,
+  type StoreCard,
+  theStore,
+  totals
+} from "./StoreCard.ts"
+
+const noon = at("2024-04-10T12:00:00Z")
+
+interface Print {
+  readonly nanos?: bigint | undefined
+  readonly sequence?: number | undefined
+  readonly ordinal?: number | undefined
+  readonly price: readonly [bigint, number]
+  readonly size?: readonly [bigint, number] | undefined
+  readonly side?: number | undefined
+}
+
+/** A few trades written out, at noon plus nanoseconds; keys as a provider with sequences makes them. */
+const prints = (to: Market, rows: ReadonlyArray<Print>): TradeBatch => {
+  const builder = tradeBuilder(to.context, rows.length)
+  const { columns: c } = builder
+  rows.forEach((row, i) => {
+    c.tsEvent[i] = noon + (row.nanos ?? 0n)
+    c.tsRecv[i] = noon + 1_000n
+    c.tradeKey[i] = TradeKey.make(1, row.sequence ?? 1, row.ordinal ?? 0)
+    c.price[i] = row.price[0]
+    c.priceExponent[i] = row.price[1]
+    c.size[i] = row.size?.[0] ?? 1n
+    c.sizeExponent[i] = row.size?.[1] ?? 0
+    c.instrument[i] = to.ids[0]!
+    c.publisher[i] = 1
+    c.side[i] = row.side ?? 0
+  })
+  builder.length = rows.length
+  return builder.flush()
+}
+
+const conflicts = (store: MarketStore["Service"]) => store.statistics
+
+/**
+ * Prerequisite: one instrument.
+ * Action: append two trades with one publisher, one sequence and one microsecond, but different nanoseconds; again.
+ * Pass: both are stored, apart, in the order of their nanoseconds; the second time both are duplicates.
+ */
+const oneMicrosecond = card(
+  "S-210",
+  "one sequence in one microsecond at two nanoseconds is two trades",
+  function* () {
+    const store = yield* theStore
+    const to = yield* market(store, "S.MICRO")
+    const batch = prints(to, [
+      { nanos: 100n, ordinal: 0, price: [10_000n, -2] },
+      { nanos: 900n, ordinal: 1, price: [10_000n, -2] },
+      // A later microsecond with the same key is another trade.
+      { nanos: 1_000n, ordinal: 0, price: [10_000n, -2] }
+    ])
+    assert.strictEqual(totals(yield* appendAll(store, [batch])), "3/0/0")
+    assert.strictEqual(totals(yield* appendAll(store, [batch])), "0/3/0")
+    assertRows(yield* readTrades(store, to.ids), inReadOrder([batch]), "trades")
+  }
+)
+
+/**
+ * Prerequisite: one instrument, 600 trades of one microsecond and few sequences.
+ * Action: append them cut into batches of 7, the cuts inside the groups.
+ * Pass: all 600 are stored, in read order.
+ */
+const cutGroup = card("S-220", "a group cut by batch boundaries stays whole", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.GROUP")
+  const rows = Array.from({ length: 600 }, (_, i) => ({
+    nanos: BigInt(Math.floor(i / 3)),
+    sequence: 1 + Math.floor(i / 250),
+    ordinal: i % 250,
+    price: [10_000n + BigInt(i), -2] as const
+  }))
+  const batch = prints(to, rows)
+  assert.strictEqual(totals(yield* appendAll(store, cut(batch, 7))), "600/0/0")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([batch]), "trades")
+})
+
+/**
+ * Prerequisite: one instrument with a stored trade.
+ * Action: append rows of its key and microsecond that differ in price, in size, in side, in the nanosecond; then the
+ * same rows again under another run.
+ * Pass: each is counted as a conflict, the stored row stays, and the statistics count what was set aside; again changes
+ * nothing. Bars show the stored row.
+ */
+const keep = card("S-230", "a key with different content: the stored row is kept", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.KEEP")
+  const base = { nanos: 100n, price: [10_000n, -2], size: [5n, 0], side: 1 } as const
+  const stored = prints(
+    to,
+    [1, 2, 3, 4, 5].map((sequence) => ({ ...base, sequence }))
+  )
+  yield* appendAll(store, [stored])
+  const before = (yield* conflicts(store)).conflicts
+  const different = prints(to, [
+    { ...base, sequence: 1, price: [10_001n, -2] },
+    { ...base, sequence: 2, size: [6n, 0] },
+    { ...base, sequence: 3, side: 2 },
+    { ...base, sequence: 4, nanos: 101n },
+    { ...base, sequence: 5 },
+    { ...base, sequence: 6, price: [20_000n, -2] }
+  ])
+  assert.strictEqual(totals(yield* appendAll(store, [different], { onConflict: "keep" })), "1/1/4")
+  const expected = inReadOrder([stored, different.slice(5, 6)])
+  assertRows(yield* readTrades(store, to.ids), expected, "trades")
+  assert.strictEqual((yield* conflicts(store)).conflicts - before, 4n, "conflicts in the statistics")
+  // "keep" is what happens where nothing is said.
+  assert.strictEqual(totals(yield* appendAll(store, [different])), "0/2/4")
+  assertRows(yield* readTrades(store, to.ids), expected, "trades after a second time")
+  assert.strictEqual((yield* conflicts(store)).conflicts - before, 4n, "conflicts after a second time")
+  const rows = [...stored.rows(), ...different.slice(5, 6).rows()]
+  assertRows(yield* readBars(store, to.ids, "1m"), BarModel.bars(rows, "1m"), "bars")
+})
+
+/**
+ * Prerequisite: one instrument with live trades in three microseconds.
+ * Action: append authoritative history with "replace": in the first microsecond one of two keys with another price, in
+ * the second the same content, in the third a further key.
+ * Pass: the first microsecond is the history's alone - a live row there that history does not have is gone, too, and
+ * kept as a conflict. The second is unchanged, the third has both rows. A second time changes nothing.
+ */
+const replace = card("S-240", "a key with different content: history replaces the microsecond", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.REPLACE")
+  const live = prints(to, [
+    { nanos: 100n, sequence: 1, price: [10_000n, -2] },
+    { nanos: 200n, sequence: 2, price: [90_000n, -2] },
+    { nanos: 1_100n, sequence: 3, price: [10_100n, -2] },
+    { nanos: 2_100n, sequence: 4, price: [10_200n, -2] }
+  ])
+  yield* appendAll(store, [live])
+  const before = (yield* conflicts(store)).conflicts
+  const history = prints(to, [
+    { nanos: 100n, sequence: 1, price: [10_050n, -2] },
+    { nanos: 300n, sequence: 9, price: [10_060n, -2] },
+    { nanos: 1_100n, sequence: 3, price: [10_100n, -2] },
+    { nanos: 2_200n, sequence: 5, price: [10_300n, -2] }
+  ])
+  assert.strictEqual(totals(yield* appendAll(store, [history], { onConflict: "replace" })), "2/1/1")
+  const kept = [live.slice(3, 4), history]
+  assertRows(yield* readTrades(store, to.ids), inReadOrder(kept), "trades")
+  assert.isTrue((yield* conflicts(store)).conflicts > before, "what was replaced is kept as a conflict")
+  const bars = BarModel.bars(
+    kept.flatMap((batch) => [...batch.rows()]),
+    "1m"
+  )
+  assertRows(yield* readBars(store, to.ids, "1m"), bars, "bars")
+  assert.strictEqual(totals(yield* appendAll(store, [history], { onConflict: "replace" })), "0/4/0")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder(kept), "trades after a second time")
+  assertRows(yield* readBars(store, to.ids, "1m"), bars, "bars after a second time")
+})
+
+/**
+ * Prerequisite: one instrument with two decimal places.
+ * Action: append 2.50 and then 2.5; 100.125 (beyond the scale) and then 100.1250; a size of 3 and then 3.000.
+ * Pass: the second ones are duplicates, not conflicts: equality is numeric.
+ */
+const numericEquality = card("S-250", "equal numbers written otherwise are duplicates", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.NUMERIC")
+  const once = prints(to, [
+    { sequence: 1, price: [250n, -2], size: [3n, 0] },
+    { sequence: 2, price: [100_125n, -3], size: [5n, -1] }
+  ])
+  const otherwise = prints(to, [
+    { sequence: 1, price: [2_500_000_000n, -9], size: [3_000n, -3] },
+    { sequence: 2, price: [1_001_250n, -4], size: [50n, -2] }
+  ])
+  assert.strictEqual(totals(yield* appendAll(store, [once])), "2/0/0")
+  assert.strictEqual(totals(yield* appendAll(store, [otherwise])), "0/2/0")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([once]), "trades")
+})
+
+/**
+ * Prerequisite: one instrument.
+ * Action: append one batch that has a row twice, and a key with two different contents; nothing of it stored before.
+ * Pass: the repeated row is stored once and counted as a duplicate; of the two contents the first is stored and the
+ * second counted as a conflict.
+ */
+const withinBatch = card("S-260", "a batch that repeats or contradicts itself", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.WITHIN")
+  const batch = prints(to, [
+    { sequence: 1, price: [100n, -2] },
+    { sequence: 2, price: [200n, -2] },
+    { sequence: 1, price: [100n, -2] },
+    { sequence: 2, price: [999n, -2] },
+    { sequence: 3, price: [300n, -2] }
+  ])
+  assert.strictEqual(totals(yield* appendAll(store, [batch])), "3/1/1")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([BatchRow.select(batch, [0, 1, 4])]), "trades")
+})
+
+/**
+ * Prerequisite: two instruments with stored quotes, bars of a provider, and books.
+ * Action: append each kind again with one column of one row changed; then each as it was.
+ * Pass: the changed row is a conflict and the stored one stays, all others are duplicates; the statistics count the
+ * conflicts.
+ */
+const otherKinds = card("S-270", "quotes, bars and books have the same guarantees", function* () {
+  const store = yield* theStore
+  const { context, ids } = yield* market(store, "S.OTHERS", { symbols: 2 })
+  const options = { context, instruments: ids, rows: 40, start: noon, absent: 0 }
+  const make = () => ({
+    quotes: BatchArbitrary.quotes(new SeededRandom(270), { ...options, schema: "mbp-1" }),
+    bars: BatchArbitrary.bars(new SeededRandom(271), { ...options, seconds: 60 }),
+    book: BatchArbitrary.books(new SeededRandom(272), { ...options, schema: "mbp-10" })
+  })
+  const stored = make()
+  const all: ReadonlyArray<MarketBatch> = Object.values(stored)
+  assert.strictEqual(totals(yield* appendAll(store, all)), "120/0/0")
+  const before = (yield* conflicts(store)).conflicts
+  const changed = make()
+  changed.quotes.columns.askSize[7] = 123_456n
+  changed.bars.columns.volumeLow[7] = 123_456n
+  changed.book.columns.bidPrice[7 * 10] = 123_000_000_000n
+  changed.book.columns.bidSize[7 * 10] = 123_456n
+  assert.strictEqual(totals(yield* appendAll(store, Object.values(changed))), "0/117/3")
+  assert.strictEqual(totals(yield* appendAll(store, all)), "0/120/0")
+  assert.strictEqual((yield* conflicts(store)).conflicts - before, 3n)
+  assertRows(yield* readSchema(store, "quotes", ids, "mbp-1"), inReadOrder([stored.quotes]), "quotes")
+  assertRows(yield* readSchema(store, "book", ids, "mbp-10"), inReadOrder([stored.book]), "books")
+  assertRows(yield* readBars(store, ids, "1m", { source: "provider" }), inReadOrder([stored.bars]), "bars")
+})
+
+/**
+ * Prerequisite: two instruments.
+ * Action: append rows of one key and microsecond for each instrument, and quotes of one key and microsecond in two
+ * schemas.
+ * Pass: all are stored: instrument and schema belong to the identity.
+ */
+const sameKey = card("S-280", "one key of two instruments or two schemas is two rows", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.SAMEKEY", { symbols: 2 })
+  const one = prints(to, [{ price: [100n, -2] }])
+  const other = BatchRow.select(one, [0])
+  other.columns.instrument[0] = to.ids[1]!
+  assert.strictEqual(totals(yield* appendAll(store, [one, other])), "2/0/0")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([one, other]), "trades")
+  const options = {
+    context: to.context,
+    instruments: to.ids,
+    rows: 20,
+    start: noon,
+    schema: "mbp-1" as const
+  }
+  const quotes = BatchArbitrary.quotes(new SeededRandom(280), options)
+  const tops = BatchArbitrary.quotes(new SeededRandom(280), { ...options, schema: "tbbo" as const })
+  assert.strictEqual(totals(yield* appendAll(store, [quotes, tops])), "40/0/0")
+  const read = yield* collect(store.readQuotes({ instruments: to.ids, range: always, schema: "tbbo" }))
+  assertRows(BatchRow.ofAll(read), inReadOrder([tops]), "the schema asked for, and no other")
+})
+
+/** Cards S-210 to S-290. */
+export const cards: ReadonlyArray<StoreCard> = [
+  oneMicrosecond,
+  cutGroup,
+  keep,
+  replace,
+  numericEquality,
+  withinBatch,
+  otherKinds,
+  sameKey
+]
