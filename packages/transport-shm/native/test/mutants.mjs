@@ -72,7 +72,10 @@ const mutants = [
   {
     name: "last_seq is published before its record is whole",
     file: source,
-    from: "      uint64_t *slot = dm_slot_begin(p, seq);\n      dm_store(&slot[1], (uint64_t)c->price[i]);".replace("uint64_t *slot", "dm_word *slot"),
+    from: "      uint64_t *slot = dm_slot_begin(p, seq);\n      dm_store(&slot[1], (uint64_t)c->price[i]);".replace(
+      "uint64_t *slot",
+      "dm_word *slot"
+    ),
     to: "      dm_word *slot = dm_slot_begin(p, seq);\n      dm_store_release(&dict[instrument].last_seq, seq + 1);\n      dm_store(&slot[1], (uint64_t)c->price[i]);",
     run: ["stress", "@", times(4), "65536", "64"]
   },
@@ -103,25 +106,51 @@ const mutants = [
 const shm = mkdtempSync("/dev/shm/dm-mutant-")
 const run = (name, folder, argv) => {
   const program = join(folder, "ring_test")
-  const options = ["-std=c11", "-O2", "-w", join(folder, "test/ring_test.c"), join(folder, "src/ring.c"), "-o", program]
+  const options = [
+    "-std=c11",
+    "-O2",
+    "-w",
+    join(folder, "test/ring_test.c"),
+    join(folder, "src/ring.c"),
+    "-o",
+    program
+  ]
   const built = spawnSync("cc", options, { encoding: "utf8" })
   if (built.status !== 0) throw new Error(`${name}: ${built.stderr}`)
   const dir = join(shm, "run")
   const started = performance.now()
   // A mutant may hang where the original would not: that is a death, too.
-  const result = spawnSync("timeout", ["-s", "KILL", String(60 * Math.max(1, scale)), program, ...argv.map((word) => (word === "@" ? dir : word))], {
-    encoding: "utf8"
-  })
+  const result = spawnSync(
+    "timeout",
+    [
+      "-s",
+      "KILL",
+      String(60 * Math.max(1, scale)),
+      program,
+      ...argv.map((word) => (word === "@" ? dir : word))
+    ],
+    {
+      encoding: "utf8"
+    }
+  )
   rmSync(dir, { recursive: true, force: true })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  return { name, died: result.status !== 0, seconds: Number(seconds), evidence: result.stdout.trim() || result.stderr.trim() }
+  return {
+    name,
+    died: result.status !== 0,
+    seconds: Number(seconds),
+    evidence: result.stdout.trim() || result.stderr.trim()
+  }
 }
 
 const replaced = (folder, { file, from, to }) => {
   const path = join(folder, file)
   const text = readFileSync(path, "utf8")
   if (text.split(from).length !== 2) throw new Error(`${file} does not contain once: ${from}`)
-  writeFileSync(path, text.replace(from, () => to))
+  writeFileSync(
+    path,
+    text.replace(from, () => to)
+  )
 }
 
 const copy = () => {
