@@ -33,7 +33,7 @@ const expected = (n: number) => ({
   symbol: n % 3 === 0 ? "GLBX.MDP3:NQM6" : "GLBX.MDP3:ESM6",
   price: n === 19 ? undefined : { mantissa: 5000000000000n + BigInt(n) * 250000000n, exponent: -9 },
   size: { mantissa: BigInt(n + 1), exponent: 0 },
-  side: (["none", "buy", "sell"] as const)[n % 3],
+  side: (["none", "buy", "sell"] as const)[n % 3]!,
   tradeKey: BigInt(n),
   publisher: 1,
   flags: 128 + n,
@@ -43,7 +43,7 @@ const expected = (n: number) => ({
   provider: "databento"
 })
 
-describe("golden segments", () => {
+describe("golden segments", { timeout: 120_000 }, () => {
   it("C still writes them, byte for byte", () => {
     const dir = join(place.dir, "again")
     execFileSync(compiled("ring_test"), ["golden", dir])

@@ -37,7 +37,7 @@ const read = (options: object = {}) =>
 const write = (options: object = {}) =>
   failure(() => new RingWriter({ dir: place.dir, name: "t", capacity: 64, ...options }))
 
-describe("what is refused", () => {
+describe("what is refused", { timeout: 120_000 }, () => {
   it("nobody there", () => {
     assert.strictEqual(read().reason._tag, "TransportNotConnected")
     assert.isTrue(read().isRetryable)
@@ -99,7 +99,7 @@ describe("what is refused", () => {
         uid,
         gid,
         encoding: "utf8",
-        timeout: 20_000,
+        timeout: 50_000,
         cwd: import.meta.dirname
       })
     const member = as(12345, 23456)
