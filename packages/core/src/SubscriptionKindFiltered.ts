@@ -45,7 +45,7 @@ export const priceMoved = (
   const now = price.mantissa * Decimal.pow10(price.exponent - exponent)
   const before = last.mantissa * Decimal.pow10(last.exponent - exponent)
   const change = now > before ? now - before : before - now
-  if (before === 0n && change !== 0n) return true
+  if (before === 0n) return change !== 0n || percent.mantissa <= 0n
   const base = before < 0n ? -before : before
   return (
     Decimal.compare(

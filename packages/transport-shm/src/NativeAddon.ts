@@ -159,7 +159,7 @@ export interface NativeCursor {
   readonly row: number
   readonly poll: (limit: number) => number
   readonly spin: (limit: number, micros: number) => number
-  readonly take: (group: number, buffer: ArrayBuffer, capacity: number) => number
+  readonly take: (group: number, buffer: ArrayBuffer, capacity: number, offset: number) => number
   readonly texts: (group: number) => ReadonlyArray<string>
   readonly controls: () => ReadonlyArray<ArrayBuffer>
   readonly last: (instrument: number, before: number, depth: number) => number

@@ -3,75 +3,229 @@ import { type BatchContext, QuoteBatch, TradeBatch } from "@data-manager/core"
 import type { NativeCursor } from "./NativeAddon.ts"
 import { quoteColumns, quoteRowOffsets, type RingKind, tradeRowOffsets } from "./RingLayout.ts"
 
-const [
-  tsEvent,
-  tsRecv,
-  tradeKey,
-  price,
-  size,
-  instrument,
-  tsInDelta,
-  publisher,
-  priceExponent,
-  sizeExponent,
-  side,
-  flags,
-  depth,
-  tradeBytes
-] = tradeRowOffsets as unknown as ReadonlyArray<number> & { readonly length: 14 } as [
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number
-]
+// A view costs about as much as copying ten rows, and most readers look at few columns: views are made when first asked for.
 
-/** Views are made one by one, without a loop over names: this is most of the cost of a small batch. */
+/** Columns of a trade batch, viewed on demand. */
+class TradeColumns {
+  readonly #buffer: ArrayBuffer
+  readonly #offset: number
+  readonly #capacity: number
+  readonly #rows: number
+  #tsEvent: BigInt64Array<ArrayBuffer> | undefined
+  #tsRecv: BigInt64Array<ArrayBuffer> | undefined
+  #tradeKey: BigInt64Array<ArrayBuffer> | undefined
+  #price: BigInt64Array<ArrayBuffer> | undefined
+  #size: BigInt64Array<ArrayBuffer> | undefined
+  #instrument: Uint32Array<ArrayBuffer> | undefined
+  #tsInDelta: Int32Array<ArrayBuffer> | undefined
+  #publisher: Uint16Array<ArrayBuffer> | undefined
+  #priceExponent: Int8Array<ArrayBuffer> | undefined
+  #sizeExponent: Int8Array<ArrayBuffer> | undefined
+  #side: Uint8Array<ArrayBuffer> | undefined
+  #flags: Uint8Array<ArrayBuffer> | undefined
+  #depth: Uint8Array<ArrayBuffer> | undefined
+
+  constructor(buffer: ArrayBuffer, offset: number, capacity: number, rows: number) {
+    this.#buffer = buffer
+    this.#offset = offset
+    this.#capacity = capacity
+    this.#rows = rows
+  }
+
+  get tsEvent(): BigInt64Array<ArrayBuffer> {
+    this.#tsEvent ??= new BigInt64Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[0]! * this.#capacity,
+      this.#rows
+    )
+    return this.#tsEvent
+  }
+
+  get tsRecv(): BigInt64Array<ArrayBuffer> {
+    this.#tsRecv ??= new BigInt64Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[1]! * this.#capacity,
+      this.#rows
+    )
+    return this.#tsRecv
+  }
+
+  get tradeKey(): BigInt64Array<ArrayBuffer> {
+    this.#tradeKey ??= new BigInt64Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[2]! * this.#capacity,
+      this.#rows
+    )
+    return this.#tradeKey
+  }
+
+  get price(): BigInt64Array<ArrayBuffer> {
+    this.#price ??= new BigInt64Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[3]! * this.#capacity,
+      this.#rows
+    )
+    return this.#price
+  }
+
+  get size(): BigInt64Array<ArrayBuffer> {
+    this.#size ??= new BigInt64Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[4]! * this.#capacity,
+      this.#rows
+    )
+    return this.#size
+  }
+
+  get instrument(): Uint32Array<ArrayBuffer> {
+    this.#instrument ??= new Uint32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[5]! * this.#capacity,
+      this.#rows
+    )
+    return this.#instrument
+  }
+
+  get tsInDelta(): Int32Array<ArrayBuffer> {
+    this.#tsInDelta ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[6]! * this.#capacity,
+      this.#rows
+    )
+    return this.#tsInDelta
+  }
+
+  get publisher(): Uint16Array<ArrayBuffer> {
+    this.#publisher ??= new Uint16Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[7]! * this.#capacity,
+      this.#rows
+    )
+    return this.#publisher
+  }
+
+  get priceExponent(): Int8Array<ArrayBuffer> {
+    this.#priceExponent ??= new Int8Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[8]! * this.#capacity,
+      this.#rows
+    )
+    return this.#priceExponent
+  }
+
+  get sizeExponent(): Int8Array<ArrayBuffer> {
+    this.#sizeExponent ??= new Int8Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[9]! * this.#capacity,
+      this.#rows
+    )
+    return this.#sizeExponent
+  }
+
+  get side(): Uint8Array<ArrayBuffer> {
+    this.#side ??= new Uint8Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[10]! * this.#capacity,
+      this.#rows
+    )
+    return this.#side
+  }
+
+  get flags(): Uint8Array<ArrayBuffer> {
+    this.#flags ??= new Uint8Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[11]! * this.#capacity,
+      this.#rows
+    )
+    return this.#flags
+  }
+
+  get depth(): Uint8Array<ArrayBuffer> {
+    this.#depth ??= new Uint8Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[12]! * this.#capacity,
+      this.#rows
+    )
+    return this.#depth
+  }
+}
+
+/** 32-bit words of the 64-bit columns, viewed on demand. */
+class TradeWords {
+  readonly #buffer: ArrayBuffer
+  readonly #offset: number
+  readonly #capacity: number
+  readonly #rows: number
+  #tsEvent: Int32Array<ArrayBuffer> | undefined
+  #tsRecv: Int32Array<ArrayBuffer> | undefined
+  #tradeKey: Int32Array<ArrayBuffer> | undefined
+  #price: Int32Array<ArrayBuffer> | undefined
+  #size: Int32Array<ArrayBuffer> | undefined
+
+  constructor(buffer: ArrayBuffer, offset: number, capacity: number, rows: number) {
+    this.#buffer = buffer
+    this.#offset = offset
+    this.#capacity = capacity
+    this.#rows = rows
+  }
+
+  get tsEvent(): Int32Array<ArrayBuffer> {
+    this.#tsEvent ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[0]! * this.#capacity,
+      this.#rows * 2
+    )
+    return this.#tsEvent
+  }
+
+  get tsRecv(): Int32Array<ArrayBuffer> {
+    this.#tsRecv ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[1]! * this.#capacity,
+      this.#rows * 2
+    )
+    return this.#tsRecv
+  }
+
+  get tradeKey(): Int32Array<ArrayBuffer> {
+    this.#tradeKey ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[2]! * this.#capacity,
+      this.#rows * 2
+    )
+    return this.#tradeKey
+  }
+
+  get price(): Int32Array<ArrayBuffer> {
+    this.#price ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[3]! * this.#capacity,
+      this.#rows * 2
+    )
+    return this.#price
+  }
+
+  get size(): Int32Array<ArrayBuffer> {
+    this.#size ??= new Int32Array(
+      this.#buffer,
+      this.#offset + tradeRowOffsets[4]! * this.#capacity,
+      this.#rows * 2
+    )
+    return this.#size
+  }
+}
+
 const tradeBatch = (
   context: BatchContext,
-  buffer: ArrayBuffer,
-  capacity: number,
+  memory: BatchMemory,
   rows: number,
   ids?: ReadonlyArray<string>
-) =>
-  new TradeBatch(
-    context,
-    {
-      columns: {
-        tsEvent: new BigInt64Array(buffer, tsEvent * capacity, rows),
-        tsRecv: new BigInt64Array(buffer, tsRecv * capacity, rows),
-        tradeKey: new BigInt64Array(buffer, tradeKey * capacity, rows),
-        price: new BigInt64Array(buffer, price * capacity, rows),
-        size: new BigInt64Array(buffer, size * capacity, rows),
-        instrument: new Uint32Array(buffer, instrument * capacity, rows),
-        tsInDelta: new Int32Array(buffer, tsInDelta * capacity, rows),
-        publisher: new Uint16Array(buffer, publisher * capacity, rows),
-        priceExponent: new Int8Array(buffer, priceExponent * capacity, rows),
-        sizeExponent: new Int8Array(buffer, sizeExponent * capacity, rows),
-        side: new Uint8Array(buffer, side * capacity, rows),
-        flags: new Uint8Array(buffer, flags * capacity, rows),
-        depth: new Uint8Array(buffer, depth * capacity, rows)
-      },
-      words: {
-        tsEvent: new Int32Array(buffer, tsEvent * capacity, rows * 2),
-        tsRecv: new Int32Array(buffer, tsRecv * capacity, rows * 2),
-        tradeKey: new Int32Array(buffer, tradeKey * capacity, rows * 2),
-        price: new Int32Array(buffer, price * capacity, rows * 2),
-        size: new Int32Array(buffer, size * capacity, rows * 2)
-      }
-    },
-    rows,
-    ids
-  )
+): TradeBatch => {
+  const { buffer, offset, capacity } = memory
+  const columns = new TradeColumns(buffer, offset, capacity, rows)
+  const words = new TradeWords(buffer, offset, capacity, rows)
+  return new TradeBatch(context, { columns, words }, rows, ids)
+}
 
 const viewOf = {
   tsEvent: BigInt64Array,
@@ -99,42 +253,73 @@ const viewOf = {
   depth: Uint8Array
 } as const
 
-const quoteBatch = (
-  context: BatchContext,
-  buffer: ArrayBuffer,
-  capacity: number,
-  rows: number
-): QuoteBatch => {
+const quoteBatch = (context: BatchContext, memory: BatchMemory, rows: number): QuoteBatch => {
+  const { buffer, capacity } = memory
   const columns: Record<string, unknown> = {}
   const words: Record<string, unknown> = {}
   for (let k = 0; k < quoteColumns.length; k++) {
     const name = quoteColumns[k]!
-    const offset = quoteRowOffsets[k]! * capacity
+    const offset = memory.offset + quoteRowOffsets[k]! * capacity
     columns[name] = new viewOf[name](buffer, offset, rows)
     if (viewOf[name] === BigInt64Array) words[name] = new Int32Array(buffer, offset, rows * 2)
   }
   return new QuoteBatch(context, { columns, words } as unknown as QuoteBatch, rows)
 }
 
-/** The rows of one group of the last poll. The batch owns its memory. */
+interface BatchMemory {
+  readonly buffer: ArrayBuffer
+  readonly offset: number
+  readonly capacity: number
+}
+
+const slabBytes = 65_536
+
+/**
+ * Memory for batches. Allocating a buffer costs more than a small batch is worth, so small batches share a slab of
+ * 64 KiB: a kept batch keeps at most that much. Memory is never used twice; a batch stays as it is.
+ */
+export class BatchAllocator {
+  readonly #rowBytes: number
+  #slab = new ArrayBuffer(0)
+  #used = 0
+
+  constructor(kind: RingKind) {
+    this.#rowBytes = kind === "trades" ? tradeRowOffsets.at(-1)! : quoteRowOffsets.at(-1)!
+  }
+
+  /** Memory for so many rows. */
+  allocate(rows: number): BatchMemory {
+    const capacity = (rows + 7) & ~7
+    const bytes = capacity * this.#rowBytes
+    if (bytes > slabBytes / 4) return { buffer: new ArrayBuffer(bytes), offset: 0, capacity }
+    if (this.#used + bytes > this.#slab.byteLength) {
+      this.#slab = new ArrayBuffer(slabBytes)
+      this.#used = 0
+    }
+    const offset = this.#used
+    this.#used += bytes
+    return { buffer: this.#slab, offset, capacity }
+  }
+}
+
+/** The rows of one group of the last poll. */
 export const takeBatch = (
   kind: RingKind,
   cursor: NativeCursor,
+  allocator: BatchAllocator,
   group: number,
   rows: number,
   context: BatchContext
 ): TradeBatch | QuoteBatch => {
-  const capacity = (rows + 7) & ~7
-  const trades = kind === "trades"
-  const buffer = new ArrayBuffer(capacity * (trades ? tradeBytes : quoteRowOffsets[quoteColumns.length]!))
-  cursor.take(group, buffer, capacity)
-  if (!trades) return quoteBatch(context, buffer, capacity, rows)
+  const memory = allocator.allocate(rows)
+  cursor.take(group, memory.buffer, memory.capacity, memory.offset)
+  if (kind === "quotes") return quoteBatch(context, memory, rows)
   const ids = context.keyKind === "text-hash" ? cursor.texts(group) : undefined
-  return tradeBatch(context, buffer, capacity, rows, ids)
+  return tradeBatch(context, memory, rows, ids)
 }
+
+const noMemory: BatchMemory = { buffer: new ArrayBuffer(0), offset: 0, capacity: 0 }
 
 /** A batch of no rows, for snapshots of symbols that have none. */
 export const emptyBatch = (kind: RingKind, context: BatchContext): TradeBatch | QuoteBatch =>
-  kind === "trades"
-    ? tradeBatch(context, new ArrayBuffer(0), 0, 0)
-    : quoteBatch(context, new ArrayBuffer(0), 0, 0)
+  kind === "trades" ? tradeBatch(context, noMemory, 0) : quoteBatch(context, noMemory, 0)

@@ -8,7 +8,7 @@ import { Socket } from "node:net"
 import { AllSymbols, type StartPosition, type SubscriptionEvent, SymbolSelection } from "@data-manager/core"
 import { decodeGap } from "./GapRecord.ts"
 import { CursorWord, type NativeCursor, PollStatus } from "./NativeAddon.ts"
-import { emptyBatch, takeBatch } from "./RingBatch.ts"
+import { BatchAllocator, emptyBatch, takeBatch } from "./RingBatch.ts"
 import { quoteRowOffsets, type RingKind, tradeRowOffsets } from "./RingLayout.ts"
 import type { RingLocation } from "./RingLocation.ts"
 import { type RingSegment, RingSource, startSequence } from "./RingSegment.ts"
@@ -69,6 +69,7 @@ export class RingReader {
   readonly source: RingSource
   readonly #options: RingReaderOptions
   readonly #selection: SymbolSelection
+  readonly #allocator: BatchAllocator
   readonly #mode: WaitMode
   readonly #spinMicros: number
   #segment: RingSegment
@@ -92,6 +93,7 @@ export class RingReader {
   constructor(options: RingReaderOptions) {
     this.#options = options
     this.kind = options.kind ?? options.source?.kind ?? "trades"
+    this.#allocator = new BatchAllocator(this.kind)
     this.#mode = options.mode ?? "park"
     this.#spinMicros = this.#mode === "spin" ? spinSliceMicros : 0
     this.#watchMillis = options.watchMillis ?? 100
@@ -183,7 +185,7 @@ export class RingReader {
       const batch =
         rows === 0
           ? emptyBatch(this.kind, this.#segment.dictionary.emptyContext(instrument.dataset))
-          : takeBatch(this.kind, this.#cursor, 0, taken, context)
+          : takeBatch(this.kind, this.#cursor, this.#allocator, 0, taken, context)
       const complete = this.#control[CursorWord.complete] === 1 && taken >= depth
       events.push({ _tag: "Snapshot", symbol: instrument.symbol, batch, complete })
     }
@@ -308,7 +310,7 @@ export class RingReader {
     for (let g = 0; g < groups; g++) {
       const context = this.#segment.dictionary.context(control[CursorWord.firstGroup + 2 * g]!)
       const rows = control[CursorWord.firstGroup + 2 * g + 1]!
-      const batch = takeBatch(this.kind, this.#cursor, g, rows, context)
+      const batch = takeBatch(this.kind, this.#cursor, this.#allocator, g, rows, context)
       events.push({ _tag: "Batch", batch })
     }
     return events

@@ -721,20 +721,20 @@ static void put_quote(target t, uint32_t n, const dm_quote *d) {
   PUT(22, uint8_t, d->tail.back & 255);
 }
 
-/* take(group, buffer, capacity): writes the rows of a group into column memory; how many */
+/* take(group, buffer, capacity, offset): writes the rows of a group into column memory; how many */
 static napi_value cursor_take(napi_env env, napi_callback_info info) {
-  napi_value a[3];
-  cursor *x = cursor_of(env, arguments(env, info, 3, a));
+  napi_value a[4];
+  cursor *x = cursor_of(env, arguments(env, info, 4, a));
   void *base = NULL;
   size_t bytes = 0;
   if (!x) return NULL;
-  uint32_t group = u32(env, a[0]), capacity = u32(env, a[2]);
+  uint32_t group = u32(env, a[0]), capacity = u32(env, a[2]), offset = u32(env, a[3]);
   int trades = x->s->ring.record_schema == DM_SCHEMA_TRADES;
   uint32_t columns = trades ? 13 : 23;
   if (napi_get_arraybuffer_info(env, a[1], &base, &bytes) != napi_ok || group >= x->group_count ||
-      x->group_rows[group] > capacity || (capacity & 7) || (uint64_t)x->column_offset[columns] * capacity > bytes)
+      x->group_rows[group] > capacity || ((capacity | offset) & 7) || (uint64_t)x->column_offset[columns] * capacity + offset > bytes)
     return fail(env, DM_E_ARGUMENT, "take");
-  target t = {base, capacity, x->column_offset};
+  target t = {(uint8_t *)base + offset, capacity, x->column_offset};
   uint32_t n = 0;
   for (uint32_t i = 0; i < x->row_count; i++) {
     if (x->group_of[i] != group) continue;
