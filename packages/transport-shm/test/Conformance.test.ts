@@ -1,8 +1,11 @@
 import { TransportSuite } from "@data-manager/testing"
-import { afterAll } from "vitest"
+import { afterAll, beforeEach } from "vitest"
 import * as ShmPublication from "../src/ShmPublication.ts"
 import * as ShmSubscription from "../src/ShmSubscription.ts"
+import { needsAddon } from "./process/NeedsAddon.ts"
 import { testDirectory } from "./process/TestProcess.ts"
+
+beforeEach(needsAddon)
 
 const place = testDirectory()
 afterAll(() => place.remove())

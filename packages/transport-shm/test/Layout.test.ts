@@ -4,12 +4,15 @@ import { execFileSync } from "node:child_process"
 import { chmodSync, copyFileSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { QuoteBatch, TradeBatch } from "@data-manager/core"
-import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import { afterAll, assert, beforeAll, beforeEach, describe, it } from "vitest"
 import { inspect } from "../src/RingInspection.ts"
 import * as RingLayout from "../src/RingLayout.ts"
 import { RingReader } from "../src/RingReader.ts"
 import { compiled } from "./process/NativeProgram.ts"
+import { needsAddon } from "./process/NeedsAddon.ts"
 import { testDirectory } from "./process/TestProcess.ts"
+
+beforeEach(needsAddon)
 
 const place = testDirectory()
 const fixture = (name: string) => join(import.meta.dirname, "fixtures", name)

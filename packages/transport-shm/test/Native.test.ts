@@ -1,8 +1,11 @@
 // Short forms of the proof in `native/test/ring_test.c`; the long ones are in Native.long.test.ts.
 import { execFileSync } from "node:child_process"
-import { afterAll, assert, describe, it } from "vitest"
+import { afterAll, assert, beforeEach, describe, it } from "vitest"
 import { compiled } from "./process/NativeProgram.ts"
+import { needsAddon } from "./process/NeedsAddon.ts"
 import { testDirectory } from "./process/TestProcess.ts"
+
+beforeEach(needsAddon)
 
 const place = testDirectory()
 afterAll(() => place.remove())

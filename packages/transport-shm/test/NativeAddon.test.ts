@@ -23,7 +23,10 @@ describe("the addon", { timeout: 120_000 }, () => {
   })
   it("without a compiler: a typed error that names the platform and the alternative", () => {
     const said = failing("", { CC: "no-such-compiler" })
-    assert.match(said, /^TransportError TransportIncompatible false shm load: no shared-memory ring for \w+-\w+: .*no C compiler/)
+    assert.match(
+      said,
+      /^TransportError TransportIncompatible false shm load: no shared-memory ring for \w+-\w+: .*no C compiler/
+    )
     assert.match(said, /use a network transport/)
   })
   it("on Windows: the same", () => {
@@ -31,6 +34,9 @@ describe("the addon", { timeout: 120_000 }, () => {
     assert.match(said, /TransportIncompatible false .*win32.*use a network transport/)
   })
   it("a file that is no addon: the same", () => {
-    assert.match(failing("", { DM_RING_ADDON: import.meta.filename }), /TransportIncompatible false .*does not load/)
+    assert.match(
+      failing("", { DM_RING_ADDON: import.meta.filename }),
+      /TransportIncompatible false .*does not load/
+    )
   })
 })

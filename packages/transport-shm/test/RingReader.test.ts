@@ -13,8 +13,11 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { inspect } from "../src/RingInspection.ts"
 import { RingReader } from "../src/RingReader.ts"
 import { RingWriter } from "../src/RingWriter.ts"
+import { needsAddon } from "./process/NeedsAddon.ts"
 import { TestProcess, testDirectory } from "./process/TestProcess.ts"
 import { contextOf, instruments, isTrade, quotes, trades } from "./TestBatch.ts"
+
+beforeEach(needsAddon)
 
 const place = { dir: "", remove: () => {} }
 const started: Array<TestProcess> = []

@@ -15,8 +15,11 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { clean, inspect, list } from "../src/RingInspection.ts"
 import { RingReader } from "../src/RingReader.ts"
 import { RingWriter } from "../src/RingWriter.ts"
+import { needsAddon } from "./process/NeedsAddon.ts"
 import { testDirectory } from "./process/TestProcess.ts"
 import { contextOf, trades } from "./TestBatch.ts"
+
+beforeEach(needsAddon)
 
 const place = { dir: "", remove: () => {} }
 beforeEach(() => Object.assign(place, testDirectory()))

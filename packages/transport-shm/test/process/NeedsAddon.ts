@@ -7,5 +7,6 @@ const missing = spawnSync(compiler, ["--version"]).error !== undefined
 
 /** For `beforeEach`. */
 export const needsAddon = (test: { readonly skip: (reason: string) => void }): void => {
-  if (missing && process.env.CI === undefined) test.skip(`there is no C compiler "${compiler}" to build the ring with`)
+  if (missing && process.env.CI === undefined)
+    test.skip(`there is no C compiler "${compiler}" to build the ring with`)
 }
