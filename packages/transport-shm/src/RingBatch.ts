@@ -273,27 +273,36 @@ interface BatchMemory {
 }
 
 const slabBytes = 65_536
+const reusedBytes = 262_144
 
 /**
  * Memory for batches. Allocating a buffer costs more than a small batch is worth, so small batches share a slab of
- * 64 KiB: a kept batch keeps at most that much. Memory is never used twice; a batch stays as it is.
+ * 64 KiB: a kept batch keeps at most that much. Unless asked for, memory is never used twice; a batch stays as it is.
  */
 export class BatchAllocator {
   readonly #rowBytes: number
+  readonly #reuse: boolean
   #slab = new ArrayBuffer(0)
   #used = 0
 
-  constructor(kind: RingKind) {
+  /** With `reuse` all memory is used again after `reset`: for readers that are done with a batch when they poll again. */
+  constructor(kind: RingKind, reuse = false) {
+    this.#reuse = reuse
     this.#rowBytes = kind === "trades" ? tradeRowOffsets.at(-1)! : quoteRowOffsets.at(-1)!
+  }
+
+  /** Gives all memory back, where it may be used again. */
+  reset(): void {
+    if (this.#reuse) this.#used = 0
   }
 
   /** Memory for so many rows. */
   allocate(rows: number): BatchMemory {
     const capacity = (rows + 7) & ~7
     const bytes = capacity * this.#rowBytes
-    if (bytes > slabBytes / 4) return { buffer: new ArrayBuffer(bytes), offset: 0, capacity }
+    if (bytes > slabBytes / 4 && !this.#reuse) return { buffer: new ArrayBuffer(bytes), offset: 0, capacity }
     if (this.#used + bytes > this.#slab.byteLength) {
-      this.#slab = new ArrayBuffer(slabBytes)
+      this.#slab = new ArrayBuffer(this.#reuse ? Math.max(bytes, reusedBytes) : slabBytes)
       this.#used = 0
     }
     const offset = this.#used

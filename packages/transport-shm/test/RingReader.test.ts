@@ -383,6 +383,22 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     local.close()
   })
 
+  it("a batch keeps its memory, unless the reader said that it may be used again", () => {
+    const local = new RingWriter({ dir: place.dir, name: "t", capacity: 256 })
+    const from = reader()
+    const reusing = reader({ reuseMemory: true })
+    const poll = (one: RingReader) => batches(one.poll())[0]!
+    local.publish(trades(contextOf(4), 4, 0, 16))
+    const [kept, reused] = [poll(from), poll(reusing)]
+    assert.deepStrictEqual([...reused.columns.tradeKey], [...kept.columns.tradeKey])
+    local.publish(trades(contextOf(4), 4, 16, 16))
+    assert.strictEqual(poll(from).columns.tradeKey[0], 16n)
+    assert.strictEqual(poll(reusing).columns.tradeKey[0], 16n)
+    assert.strictEqual(kept.columns.tradeKey[0], 0n)
+    assert.strictEqual(reused.columns.tradeKey[0], 16n)
+    local.close()
+  })
+
   it("gaps upstream of the ring", () => {
     const local = new RingWriter({ dir: place.dir, name: "t", capacity: 256 })
     const from = reader()
