@@ -25,7 +25,8 @@ const kinds = [
   { kind: "provider", folder: /^providers-/, workspace: /^core$/, external: /./ },
   { kind: "storage", folder: /^storage-/, workspace: /^core$/, external: /./ },
   { kind: "transport", folder: /^transport-/, workspace: /^core$/, external: /./ },
-  { kind: "cli", folder: /^cli$/, workspace: /./, external: /./ }
+  // Published as one bundle: what is bundled is a development dependency, what is not has to be declared as any other.
+  { kind: "cli", folder: /^cli$/, workspace: /./, external: /./, isBundle: true }
 ]
 const databaseClients = /^(pg|pg-[^/]+|postgres|@effect\/sql[^/]*)(\/|$)|^effect\/sql(\/|$)/
 /** Programs of their own inside a library: they may write to their streams and set their exit code. */
@@ -161,7 +162,8 @@ const declaredRule = ({ workspace, pack, file }, { specifier, kind }) => {
   const { dependencies, peerDependencies, optionalDependencies, devDependencies } = pack.manifest
   const published = { ...dependencies, ...peerDependencies, ...optionalDependencies }
   const local = { ...devDependencies, ...workspace.rootManifest.devDependencies }
-  const declared = file.part === "src" || file.part === "example" ? published : { ...published, ...local }
+  const needsPublished = (file.part === "src" && pack.kind.isBundle !== true) || file.part === "example"
+  const declared = needsPublished ? published : { ...published, ...local }
   if (name in declared || (file.part === "example" && kind === "type" && name in local)) return undefined
   return `"${name}" is not declared in ${posix(relative(workspace.root, pack.folder))}/package.json`
 }

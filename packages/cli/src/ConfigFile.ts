@@ -16,6 +16,8 @@ import { scanToml, type TomlEntry } from "./TomlLines.ts"
 export interface ConfigRequest {
   /** `--config`. A named file must exist. */
   readonly path?: string | undefined
+  /** Look for a file where none is named; default true. */
+  readonly search?: boolean | undefined
   /** `--data-dir`. */
   readonly dataDir?: string | undefined
   readonly env: { readonly [name: string]: string | undefined }
@@ -44,6 +46,7 @@ const fail = (source: string, ...issues: Array<ConfigIssue>): Effect.Effect<neve
 const find = (request: ConfigRequest): string | undefined => {
   const named = request.path ?? (request.env.DM_CONFIG || undefined)
   if (named !== undefined) return resolve(request.cwd, named)
+  if (request.search === false) return undefined
   return usualFiles.map((name) => resolve(request.cwd, name)).find((path) => existsSync(path))
 }
 

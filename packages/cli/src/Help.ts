@@ -75,7 +75,7 @@ const exampleLines = (examples: ReadonlyArray<HelpDoc.ExampleDoc>, paint: Paint)
   ])
 
 /** What the exit codes mean, for the help of the root command. */
-const exitCodes: ReadonlyArray<Row> = [
+export const exitCodes: ReadonlyArray<Row> = [
   { name: "0", text: "ok" },
   { name: "1", text: "failed, or done in part" },
   { name: "2", text: "the command line or the configuration is wrong; nothing was done" },

@@ -7,7 +7,6 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
-import { UsageError } from "./ExitCode.ts"
 
 /** The time that the command line names, open ends included; undefined where it names none. */
 export const askedRange = (
@@ -25,14 +24,12 @@ export const lookUp = (
 ): Effect.Effect<Instrument, StoreError, InstrumentRegistry> =>
   InstrumentRegistry.use((registry) => registry.resolve(text, range))
 
-/** The instruments of several texts, each once. At least one text is needed. */
+/** The instruments of several texts, each once. */
 export const lookUpAll = (
   texts: ReadonlyArray<string>,
   range: TimeRange.TimeRange | undefined
-): Effect.Effect<ReadonlyArray<Instrument>, StoreError | UsageError, InstrumentRegistry> =>
+): Effect.Effect<ReadonlyArray<Instrument>, StoreError, InstrumentRegistry> =>
   Effect.gen(function* () {
-    if (texts.length === 0)
-      return yield* new UsageError({ message: "name at least one symbol, as an argument or with --symbols" })
     const found = new Map<number, Instrument>()
     for (const text of texts) {
       const instrument = yield* lookUp(text, range)

@@ -224,7 +224,7 @@ export const schema = Schema.Struct({
     )
   }),
   realtime: section("Distribution of live data.", {
-    transport: withDefault(Schema.Literals(["shm", "grpc"]), "shm", {
+    transport: withDefault(Schema.Literals(["shm"]), "shm", {
       description:
         "How other processes receive live data. `grpc` is refused: its package is not part of this version.",
       type: "text",
@@ -530,6 +530,11 @@ const shown = (value: unknown): string => {
 const wrongValue = (path: string, value: unknown): ConfigIssue => {
   const doc = keyByPath.get(path)
   if (doc === undefined) return { key: path, problem: `${shown(value)} is not allowed; expected a table` }
+  if (path === "realtime.transport" && value === "grpc")
+    return {
+      key: path,
+      problem: '"grpc" needs a transport package that this version does not have; use "shm"'
+    }
   const unit = doc.unit === undefined || doc.unit === "" ? "" : ` (${doc.unit})`
   const hidden = doc.secret || path.endsWith("_env")
   const what = hidden ? "the value is" : `${shown(value)} is`
@@ -610,7 +615,7 @@ const camelKeys = (value: unknown): unknown =>
 /** Rules that concern more than one key. */
 const contradictions = (config: DataManagerConfig): Array<ConfigIssue> => {
   const issues: Array<ConfigIssue> = []
-  const { database, ha, realtime } = config
+  const { database, ha } = config
   if (database.minConnections > database.maxConnections)
     issues.push({
       key: "database.min_connections",
@@ -620,11 +625,6 @@ const contradictions = (config: DataManagerConfig): Array<ConfigIssue> => {
     issues.push({
       key: "ha.heartbeat_seconds",
       problem: `${ha.heartbeatSeconds} is not allowed; expected at most half of lease_seconds = ${ha.leaseSeconds}`
-    })
-  if (realtime.transport === "grpc")
-    issues.push({
-      key: "realtime.transport",
-      problem: '"grpc" needs a transport package that this version does not have; use "shm"'
     })
   return issues
 }

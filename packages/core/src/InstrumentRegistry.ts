@@ -3,7 +3,7 @@
  * Discovery adds unknown symbols and never changes or re-enables one; `remove` leaves a tombstone.
  */
 import { Clock, Context, type Duration, Effect, Layer, Ref, Schedule, Stream } from "effect"
-import type { Instrument, InstrumentDirectory, InstrumentId } from "./Instrument.ts"
+import type { Instrument, InstrumentDirectory, InstrumentId, Listing } from "./Instrument.ts"
 import { type InstrumentTables, MarketStore, type SymbolEntry } from "./MarketStore.ts"
 import { StoreBadRequest, StoreError } from "./StoreError.ts"
 import * as SymbolText from "./SymbolText.ts"
@@ -58,6 +58,11 @@ export class InstrumentRegistry extends Context.Service<
 export interface RegistryOptions {
   /** Entries of a configuration file; database entries of the same provider and symbol win over them. */
   readonly configured?: ReadonlyArray<SymbolEntry> | undefined
+  /**
+   * Whether what the database says of a symbol goes before the configuration; default true. Without it, additions,
+   * removals and switches made in the database have no effect, and the configuration and discovery alone count.
+   */
+  readonly databaseOverrides?: boolean | undefined
   /** How often `changes` looks; default 5 seconds. */
   readonly pollInterval?: Duration.Input | undefined
 }
@@ -73,9 +78,9 @@ const badRequest = (operation: string, detail: string): StoreError =>
 const now = Effect.map(Clock.currentTimeMillis, (millis) => BigInt(millis) * UnixNanos.PerMilli)
 
 const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.Effect<Service, StoreError> =>
-  Effect.map(Ref.make<InstrumentTables | undefined>(undefined), (cache) => {
-    const all = allEntries(store, options.configured ?? [])
-    const reload = Effect.tap(store.loadInstruments(), (tables) => Ref.set(cache, tables))
+  Effect.map(Ref.make<IndexedTables | undefined>(undefined), (cache) => {
+    const all = allEntries(store, options)
+    const reload = Effect.tap(Effect.map(store.loadInstruments(), indexed), (known) => Ref.set(cache, known))
     const tables = Effect.flatMap(Ref.get(cache), (cached) =>
       cached === undefined ? reload : Effect.succeed(cached)
     )
@@ -95,7 +100,7 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
       setEnabled: (symbol, enabled) => change("enable symbol", symbol, { enabled }),
       resolve: (text, range) =>
         Effect.flatMap(tables, (known) => {
-          const found = SymbolText.resolve(text, known.listings, known.instruments, range)
+          const found = find(known, text, range)
           // The registry may have learned of it since it was read.
           return "instrument" in found
             ? Effect.succeed(known.instruments.get(found.instrument)!)
@@ -113,8 +118,34 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
     }
   })
 
-const resolveIn = (tables: InstrumentTables, text: string, range: TimeRange | undefined) => {
-  const found = SymbolText.resolve(text, tables.listings, tables.instruments, range)
+/** The tables, with their listings by raw symbol: a service resolves thousands of texts at its start. */
+interface IndexedTables extends InstrumentTables {
+  readonly byRawSymbol: ReadonlyMap<string, ReadonlyArray<Listing>>
+}
+
+const indexed = (tables: InstrumentTables): IndexedTables => {
+  const byRawSymbol = new Map<string, Array<Listing>>()
+  for (const listing of tables.listings) {
+    const listed = byRawSymbol.get(listing.rawSymbol)
+    if (listed === undefined) byRawSymbol.set(listing.rawSymbol, [listing])
+    else listed.push(listing)
+  }
+  return { ...tables, byRawSymbol }
+}
+
+const find = (tables: IndexedTables, text: string, range: TimeRange | undefined) => {
+  const { rawSymbol } = SymbolText.parse(text)
+  const texts = rawSymbol === text ? [text] : [rawSymbol, text]
+  const near = texts.flatMap((each) => tables.byRawSymbol.get(each) ?? [])
+  const found = SymbolText.resolve(text, near, tables.instruments, range)
+  // Similar names are looked for among all of them.
+  return "instrument" in found || found._tag !== "Unknown"
+    ? found
+    : SymbolText.resolve(text, tables.listings, tables.instruments, range)
+}
+
+const resolveIn = (tables: IndexedTables, text: string, range: TimeRange | undefined) => {
+  const found = find(tables, text, range)
   return "instrument" in found
     ? Effect.succeed(tables.instruments.get(found.instrument)!)
     : Effect.fail(badRequest("resolve symbol", SymbolText.describe(found)))
@@ -123,12 +154,13 @@ const resolveIn = (tables: InstrumentTables, text: string, range: TimeRange | un
 /** Entries after precedence: what the database says of a symbol, else the configuration, else discovery. */
 const allEntries = (
   store: MarketStore["Service"],
-  configured: ReadonlyArray<SymbolEntry>
+  { configured = [], databaseOverrides = true }: RegistryOptions
 ): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> =>
   Effect.map(store.symbolEntries, (stored) => {
-    const byKey = new Map(stored.filter((entry) => entry.source === "discovery").map((e) => [keyOf(e), e]))
+    const discovered = stored.filter((entry) => entry.source === "discovery" && entry.removedAt === undefined)
+    const byKey = new Map(discovered.map((entry) => [keyOf(entry), entry]))
     for (const entry of configured) byKey.set(keyOf(entry), entry)
-    for (const entry of stored)
+    for (const entry of databaseOverrides ? stored : [])
       if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
     return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
   })

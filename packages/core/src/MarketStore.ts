@@ -3,7 +3,8 @@
  * which times are held. One contract for every database; `capabilities` tells what the one at hand can do.
  *
  * Times of rows are `MarketSchema.clock` times; coverage is on the index clock of dataset and schema. Ranges are
- * half-open. Reads come in (time ns, tsRecv, key, instrument) order as batches; interrupting a read frees its connection.
+ * half-open. Reads come in (time ns, tsRecv, key, instrument) order as batches, an absent tsRecv last, bars by (start,
+ * instrument, publisher); a batch is of one dataset. Interrupting a read frees its connection.
  */
 import { Context, type Effect, type Stream } from "effect"
 import type { BarBatch, BarSource } from "./BarBatch.ts"
@@ -75,9 +76,10 @@ export interface AppendClaim {
   readonly coverage?: ReadonlyArray<CoverageClaim> | undefined
   /**
    * What happens where a key meets different content. "keep" (default) leaves the stored row and keeps the new one as
-   * a conflict; "replace" (authoritative history over live data) does the reverse for the whole microsecond of the
-   * instrument: stored rows there that the batch does not have are set aside as conflicts, too. So a batch that replaces
-   * holds whole microseconds. Within one batch the first row of a key counts.
+   * a conflict. "replace" (authoritative history over live data) makes every microsecond of the batch, per instrument and
+   * schema, what the batch has: stored rows there that differ or that the batch does not have become the conflicts. A
+   * microsecond cut by a segment boundary goes on in the next segment of the run. Within one batch the first row of a key
+   * counts.
    */
   readonly onConflict?: "keep" | "replace" | undefined
 }

@@ -17,6 +17,7 @@ import {
   type TradeBatch,
   tradeBuilder
 } from "../src/index.ts"
+import { capabilities } from "./StoreCapabilities.ts"
 
 const batchOf = (rows: number): TradeBatch => {
   const builder = tradeBuilder(batchContext({ provider: "test", dataset: "TEST" }), rows)
@@ -95,6 +96,7 @@ const setup = (
   const order: Array<string> = []
   const runOf = (id: bigint): Run => [...runs.values()].find((run) => run.id === id)!
   const layer = Layer.mock(MarketStore)({
+    capabilities,
     beginRun: ({ fingerprint, source }) =>
       Effect.sync(() => {
         order.push(source)

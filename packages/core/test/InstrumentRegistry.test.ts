@@ -12,6 +12,7 @@ import {
   type SymbolEntry,
   SymbolText
 } from "../src/index.ts"
+import { capabilities } from "./StoreCapabilities.ts"
 
 const entry = (symbol: string, rest: Partial<SymbolEntry> = {}): SymbolEntry => ({
   symbol,
@@ -31,6 +32,7 @@ const setup = (stored: Array<SymbolEntry>, options: RegistryOptions = {}) => {
   const listings: Array<Listing> = []
   let loads = 0
   const store = Layer.mock(MarketStore)({
+    capabilities,
     symbolEntries: Effect.sync(() => [...stored]),
     putSymbolEntries: (entries) =>
       Effect.sync(() => {
@@ -83,6 +85,45 @@ describe("InstrumentRegistry", () => {
           ["A:3", "config", true]
         ]
       )
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("leaves the database's word out where overrides are switched off", () => {
+    const stored = [
+      entry("A:1", { enabled: false }),
+      entry("A:2", { removedAt: 5n }),
+      entry("A:3"),
+      entry("A:4", { source: "discovery" })
+    ]
+    const { layer } = setup(stored, {
+      configured: ["A:1", "A:2"].map((symbol) => entry(symbol, { source: "config" })),
+      databaseOverrides: false
+    })
+    return Effect.gen(function* () {
+      const entries = yield* (yield* InstrumentRegistry).entries()
+      assert.deepStrictEqual(
+        entries.map((e) => [e.symbol, e.source, e.enabled]),
+        [
+          ["A:1", "config", true],
+          ["A:2", "config", true],
+          ["A:4", "discovery", true]
+        ]
+      )
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("resolves raw symbols with colons in their short and full forms", () => {
+    const { layer, list } = setup([])
+    list(1, "A", "UD:1V: C 1234")
+    list(2, "UD", "1V: C 1234")
+    list(3, "B", "X")
+    return Effect.gen(function* () {
+      const registry = yield* InstrumentRegistry
+      assert.strictEqual((yield* registry.resolve("A:UD:1V: C 1234")).id, 1)
+      // As a full form it names the instrument of dataset UD.
+      assert.strictEqual((yield* registry.resolve("UD:1V: C 1234")).id, 2)
+      assert.strictEqual((yield* registry.resolve("X")).id, 3)
+      assert.match((yield* Effect.flip(registry.resolve("B:Y"))).message, /unknown symbol "B:Y"/)
     }).pipe(Effect.provide(layer))
   })
 

@@ -34,7 +34,6 @@ export interface DbnBatchOptions {
   readonly onOther?: ((block: RecordBlock, position: number) => void) | undefined
 }
 
-type Quotes = ReturnType<typeof quoteBuilder>
 type Gather = (block: RecordBlock, from: number) => number
 
 const shape = (
@@ -74,10 +73,12 @@ const barSeconds: ReadonlyMap<number, number> = new Map([
 /** Turns blocks of one dataset into batches. Single use: one decoder, one instance. */
 export class DbnBatches {
   readonly #options: DbnBatchOptions
-  readonly #trades: ReturnType<typeof tradeBuilder>
-  readonly #quotes: Quotes
-  readonly #books: ReturnType<typeof bookBuilder>
-  readonly #bars: ReturnType<typeof barBuilder>
+  readonly #rows: number
+  // Made when the first record of their kind comes: most streams hold one kind.
+  #trades: ReturnType<typeof tradeBuilder> | undefined
+  #quotes: ReturnType<typeof quoteBuilder> | undefined
+  #books: ReturnType<typeof bookBuilder> | undefined
+  #bars: ReturnType<typeof barBuilder> | undefined
   readonly #gather: Array<Gather | undefined> = new Array(256)
   /** Keys count per schema: each has ordinals of its own. */
   readonly #ordinals = new Map<string, TradeKey.OrdinalCounter>()
@@ -87,12 +88,8 @@ export class DbnBatches {
   records = 0
 
   constructor(options: DbnBatchOptions) {
-    const rows = options.batchRows ?? DefaultBatchRows
     this.#options = options
-    this.#trades = tradeBuilder(options.context, rows)
-    this.#quotes = quoteBuilder(options.context, rows)
-    this.#books = bookBuilder(options.context, Math.ceil(rows / 8))
-    this.#bars = barBuilder(options.context, Math.ceil(rows / 8))
+    this.#rows = options.batchRows ?? DefaultBatchRows
   }
 
   /**
@@ -128,14 +125,14 @@ export class DbnBatches {
   /** Hands out what is gathered so far, full or not: at the end of input, or of what a live socket had. */
   flush(emit: (batch: MarketBatch) => void): void {
     for (const builder of [this.#trades, this.#quotes, this.#books, this.#bars])
-      if (builder.length > 0) emit(builder.flush())
+      if (builder !== undefined && builder.length > 0) emit(builder.flush())
   }
 
   #emitFull(emit: (batch: MarketBatch) => void): void {
-    if (this.#trades.isFull) emit(this.#trades.flush())
-    if (this.#quotes.isFull) emit(this.#quotes.flush())
-    if (this.#books.isFull) emit(this.#books.flush())
-    if (this.#bars.isFull) emit(this.#bars.flush())
+    if (this.#trades?.isFull === true) emit(this.#trades.flush())
+    if (this.#quotes?.isFull === true) emit(this.#quotes.flush())
+    if (this.#books?.isFull === true) emit(this.#books.flush())
+    if (this.#bars?.isFull === true) emit(this.#bars.flush())
   }
 
   #count = (cause: string, records: number): void => {
@@ -158,10 +155,17 @@ export class DbnBatches {
     this.#segment = block.segment
     const schema = block.metadata?.schema ?? undefined
     const trades = this.#ordinalsOf("trades")
-    this.#gather[Rtype.trade] = (b, p) => gatherTrades(b, p, this.#trades, trades, this.#count)
+    const { context } = this.#options
+    this.#gather[Rtype.trade] = (block, from) => {
+      this.#trades ??= tradeBuilder(context, this.#rows)
+      return gatherTrades(block, from, this.#trades, trades, this.#count)
+    }
     const books = this.#ordinalsOf("mbp-10")
     const bookSchema = MarketSchema.code("mbp-10")
-    this.#gather[Rtype.mbp10] = (b, p) => gatherBooks(b, p, this.#books, books, this.#count, bookSchema)
+    this.#gather[Rtype.mbp10] = (block, from) => {
+      this.#books ??= bookBuilder(context, Math.ceil(this.#rows / 8))
+      return gatherBooks(block, from, this.#books, books, this.#count, bookSchema)
+    }
     for (const [rtype, known] of quoteShapes) {
       const isTbbo = rtype === Rtype.mbp1 && (schema ?? this.#options.mbp1Schema) === "tbbo"
       this.#gather[rtype] = this.#quoteGather(isTbbo ? tbboShape : known)
@@ -176,11 +180,17 @@ export class DbnBatches {
 
   #quoteGather(quote: QuoteShape): Gather {
     const ordinals = this.#ordinalsOf(quote.name)
-    return (block, from) => gatherQuotes(block, from, this.#quotes, ordinals, this.#count, quote)
+    return (block, from) => {
+      this.#quotes ??= quoteBuilder(this.#options.context, this.#rows)
+      return gatherQuotes(block, from, this.#quotes, ordinals, this.#count, quote)
+    }
   }
 
   #barGather(seconds: number): Gather {
-    return (block, from) => gatherBars(block, from, this.#bars, this.#count, seconds)
+    return (block, from) => {
+      this.#bars ??= barBuilder(this.#options.context, Math.ceil(this.#rows / 8))
+      return gatherBars(block, from, this.#bars, this.#count, seconds)
+    }
   }
 }
 

@@ -92,7 +92,20 @@ const insertMarks = /* sql */ `
 const optionalTime = (time: bigint | undefined): string | null =>
   time === undefined ? null : timestampParameter(time)
 
-/** Adds marks of the states missing, none and expired; `held` spans become claims. Repeating a mark adds nothing. */
+/** Takes ranges out of what is held: what has expired is there no more. */
+const forget = /* sql */ `
+  WITH gone AS (
+    SELECT instrument, schema, range_agg(tstzrange(lower, upper)) AS ranges
+    FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::timestamptz[]) AS c (instrument, schema, lower, upper)
+    WHERE lower < upper GROUP BY 1, 2
+  )
+  UPDATE coverage c SET ranges = c.ranges - gone.ranges, updated_at = now()
+  FROM gone WHERE c.instrument_id = gone.instrument AND c.schema = gone.schema AND c.ranges && gone.ranges`
+
+/**
+ * Adds marks of the states missing, none and expired; `held` spans become claims, `expired` ones are held no more.
+ * Repeating a mark adds nothing.
+ */
 export const mark = Effect.fnUntraced(function* (
   connection: PgConnection,
   spans: ReadonlyArray<Coverage.CoverageSpan>
@@ -102,6 +115,14 @@ export const mark = Effect.fnUntraced(function* (
   const marks = spans.filter((span) => span.state !== "held")
   if (marks.length === 0) return
   const ranges = marks.map((span) => outward(span.range))
+  const expired = marks.flatMap((span, i) => (span.state === "expired" ? [{ span, range: ranges[i]! }] : []))
+  if (expired.length > 0)
+    yield* connection.query(forget, [
+      expired.map(({ span }) => span.instrument),
+      expired.map(({ span }) => MarketSchema.code(span.schema)),
+      expired.map(({ range }) => timestampParameter(range.start)),
+      expired.map(({ range }) => timestampParameter(range.end))
+    ])
   yield* connection.query(insertMarks, [
     marks.map((span) => span.instrument),
     marks.map((span) => MarketSchema.code(span.schema)),

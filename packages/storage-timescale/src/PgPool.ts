@@ -10,6 +10,7 @@ import { StoreError, UnixNanos } from "@data-manager/core"
 import { Cause, Effect, Exit, type Scope, Stream } from "effect"
 import pg from "pg"
 import { from as copyFrom, to as copyTo } from "pg-copy-streams"
+import { CopyOut, type CopySink } from "./CopyOut.ts"
 import { codeOf, storeError } from "./PgError.ts"
 
 /** A row as the driver gives it: int8 as bigint, numeric and timestamps as text, arrays as arrays. */
@@ -33,6 +34,11 @@ export interface PgConnection {
    * an iterable that fills two buffers by turns is safe. What the iterable throws fails the COPY.
    */
   readonly copyIn: (statement: string, chunks: Iterable<Uint8Array>) => Effect.Effect<number, StoreError>
+  /**
+   * `COPY (...) TO STDOUT (FORMAT binary)` straight into a sink, row bytes in place; resolves with the number of rows.
+   * What the sink throws fails the COPY. A COPY that did not come to its end ends the session, not the pool.
+   */
+  readonly copyInto: (statement: string, sink: CopySink) => Effect.Effect<number, StoreError>
   /** `COPY (...) TO STDOUT (FORMAT binary)`: raw chunks, cut anywhere. Leaving early ends the session, not the pool. */
   readonly copyOut: (statement: string) => Stream.Stream<Uint8Array, StoreError>
 }
@@ -86,6 +92,9 @@ export const timestampParameter = (time: bigint): string => {
   return iso.replace(/(\.\d{6})\d{3}Z$/, "$1Z")
 }
 
+/** A `timestamptz` constant for statements without parameters, rounded down to the microsecond. */
+export const timestampLiteral = (time: bigint): string => `timestamptz '${timestampParameter(time)}'`
+
 /** SQL expression that gives a timestamptz as whole microseconds since the epoch (bigint). */
 export const microsOf = (expression: string): string => `(extract(epoch from ${expression}) * 1000000)::int8`
 
@@ -130,6 +139,7 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
       timezone: "UTC",
       datestyle: "ISO, YMD",
       intervalstyle: "postgres",
+      client_min_messages: "warning",
       ...options.sessionSettings
     })
     const connect = () => pool.connect().then(configure)
@@ -214,7 +224,8 @@ const onlyServerError = (error: unknown): void => {
 /** Whether the server answered with an error and the session goes on. */
 const isServerError = (error: unknown): boolean => {
   const code = codeOf(error)
-  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code)
+  // No SQLSTATE begins with E; socket codes do, and EPIPE has five letters, too.
+  return code !== undefined && /^(?!E)[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code)
 }
 
 const inTransaction = <A, E, R>(
@@ -268,6 +279,7 @@ const connectionOf = (session: Session, operation: string): PgConnection => {
         })
       ),
     copyIn: (statement, chunks) => run((signal) => sendCopy(session, statement, chunks, signal)),
+    copyInto: (statement, sink) => run((_) => takeCopy(session, statement, sink)),
     copyOut: (statement) =>
       Stream.fromAsyncIterable(receiveCopy(session, statement), (cause) => storeError(operation, cause))
   }
@@ -341,6 +353,19 @@ const openCopy = (session: Session, statement: string) => {
           else resolve()
         })
       )
+  }
+}
+
+const takeCopy = async (session: Session, statement: string, sink: CopySink): Promise<number> => {
+  session.broken = true
+  const copy = new CopyOut(statement, sink)
+  try {
+    const rows = await session.client.query(copy).finished
+    session.broken = false
+    return rows
+  } catch (error) {
+    if (isServerError(error)) session.broken = false
+    throw error
   }
 }
 

@@ -30,9 +30,9 @@ export const bucketOf = (seconds: number, time: string): string =>
 /** SQL: UTC day of a time. */
 export const dayOf = (time: string): string => `(${time} AT TIME ZONE 'UTC')::date`
 
-/** SQL: a timestamptz and its 0..999 ns as nanoseconds since 1970. */
+/** SQL: a timestamptz and its 0..999 ns as nanoseconds since 1970. Numeric in between: the smallest time needs it. */
 const nanosOf = (time: string, rest: string): string =>
-  `((extract(epoch FROM ${time}) * 1000000)::int8 * 1000 + ${rest})`
+  `(extract(epoch FROM ${time}) * 1000000000 + ${rest})::int8`
 
 /** Times of the rows that may be touched: the planner then looks at their partitions alone. */
 export interface Span {

@@ -33,6 +33,7 @@ export interface BatchRow {
   readonly key: bigint
   /** Every further column. */
   readonly content: string
+  readonly isBar?: boolean | undefined
 }
 
 /** What makes a row that row: two rows of one identity cannot both be stored. */
@@ -47,9 +48,10 @@ const clock = (time: bigint): string => (time === ABSENT_I64 ? "-" : UnixNanos.t
 
 const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0)
 
-/** Read order: (time ns, tsRecv, key, instrument). */
+/** Read order: (time ns, tsRecv, key, instrument); for bars (start, instrument, publisher). */
 export const readOrder = (a: BatchRow, b: BatchRow): number =>
   compare(a.time, b.time) ||
+  (a.isBar && b.isBar ? a.instrument - b.instrument : 0) ||
   compare(a.tsRecv, b.tsRecv) ||
   compare(a.key, b.key) ||
   a.instrument - b.instrument
@@ -139,7 +141,8 @@ const barRow = (batch: BarBatch, i: number): BatchRow => {
     time: row.start,
     tsRecv: ABSENT_I64,
     key: BigInt(row.publisher),
-    content: barContent(row)
+    content: barContent(row),
+    isBar: true
   }
 }
 

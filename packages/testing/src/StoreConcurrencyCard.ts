@@ -191,7 +191,7 @@ const claimWithRows = card("S-440", "a claim is visible exactly when its rows ar
 
 /**
  * Prerequisite: one run.
- * Action: interrupt appends with a claim after 0 to 12 ms, thirty times; read ledger, rows and coverage; append again
+ * Action: interrupt appends with a claim after 0 to 12 ms, twenty times; read ledger, rows and coverage; append again
  * what is not there.
  * Pass: each append happened whole or not at all, and the store works on.
  */
@@ -208,7 +208,7 @@ const interruptedAppend = card("S-450", "an interrupted append happened whole or
   const batch = BatchArbitrary.trades(new SeededRandom(450), {
     context: to.context,
     instruments: to.ids,
-    rows: 1_500,
+    rows: 1_000,
     start: noon,
     bursts: 0
   })

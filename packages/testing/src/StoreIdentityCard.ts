@@ -1,11 +1,5 @@
 /** Cards S-210 to S-290: which rows are the same row, and what happens where they are not. */
-import {
-  type MarketBatch,
-  type MarketStore,
-  type TradeBatch,
-  TradeKey,
-  tradeBuilder
-} from "@data-manager/core"
+import { type MarketBatch, type TradeBatch, TradeKey, tradeBuilder } from "@data-manager/core"
 import { assert } from "vitest"
 import * as BarModel from "./BarModel.ts"
 import * as BatchArbitrary from "./BatchArbitrary.ts"
@@ -61,8 +55,6 @@ const prints = (to: Market, rows: ReadonlyArray<Print>): TradeBatch => {
   return builder.flush()
 }
 
-const conflicts = (store: MarketStore["Service"]) => store.statistics
-
 /**
  * Prerequisite: one instrument.
  * Action: append two trades with one publisher, one sequence and one microsecond, but different nanoseconds; again.
@@ -88,7 +80,7 @@ const oneMicrosecond = card(
 
 /**
  * Prerequisite: one instrument, 600 trades of one microsecond and few sequences.
- * Action: append them cut into batches of 7, the cuts inside the groups.
+ * Action: append them cut into batches of 41, the cuts inside the groups.
  * Pass: all 600 are stored, in read order.
  */
 const cutGroup = card("S-220", "a group cut by batch boundaries stays whole", function* () {
@@ -101,7 +93,7 @@ const cutGroup = card("S-220", "a group cut by batch boundaries stays whole", fu
     price: [10_000n + BigInt(i), -2] as const
   }))
   const batch = prints(to, rows)
-  assert.strictEqual(totals(yield* appendAll(store, cut(batch, 7))), "600/0/0")
+  assert.strictEqual(totals(yield* appendAll(store, cut(batch, 41))), "600/0/0")
   assertRows(yield* readTrades(store, to.ids), inReadOrder([batch]), "trades")
 })
 
@@ -121,7 +113,7 @@ const keep = card("S-230", "a key with different content: the stored row is kept
     [1, 2, 3, 4, 5].map((sequence) => ({ ...base, sequence }))
   )
   yield* appendAll(store, [stored])
-  const before = (yield* conflicts(store)).conflicts
+  const before = (yield* store.statistics).conflicts
   const different = prints(to, [
     { ...base, sequence: 1, price: [10_001n, -2] },
     { ...base, sequence: 2, size: [6n, 0] },
@@ -133,33 +125,34 @@ const keep = card("S-230", "a key with different content: the stored row is kept
   assert.strictEqual(totals(yield* appendAll(store, [different], { onConflict: "keep" })), "1/1/4")
   const expected = inReadOrder([stored, different.slice(5, 6)])
   assertRows(yield* readTrades(store, to.ids), expected, "trades")
-  assert.strictEqual((yield* conflicts(store)).conflicts - before, 4n, "conflicts in the statistics")
+  assert.strictEqual((yield* store.statistics).conflicts - before, 4n, "conflicts in the statistics")
   // "keep" is what happens where nothing is said.
   assert.strictEqual(totals(yield* appendAll(store, [different])), "0/2/4")
   assertRows(yield* readTrades(store, to.ids), expected, "trades after a second time")
-  assert.strictEqual((yield* conflicts(store)).conflicts - before, 4n, "conflicts after a second time")
+  assert.strictEqual((yield* store.statistics).conflicts - before, 4n, "conflicts after a second time")
   const rows = [...stored.rows(), ...different.slice(5, 6).rows()]
   assertRows(yield* readBars(store, to.ids, "1m"), BarModel.bars(rows, "1m"), "bars")
 })
 
 /**
- * Prerequisite: one instrument with live trades in three microseconds.
- * Action: append authoritative history with "replace": in the first microsecond one of two keys with another price, in
- * the second the same content, in the third a further key.
- * Pass: the first microsecond is the history's alone - a live row there that history does not have is gone, too, and
- * kept as a conflict. The second is unchanged, the third has both rows. A second time changes nothing.
+ * Prerequisite: one instrument with live trades in four microseconds.
+ * Action: append authoritative history with "replace": in the first microsecond one of two keys with another price and a
+ * further key, in the second the same content, in the third another key than the stored one; nothing in the fourth.
+ * Pass: each microsecond that history has is the history's alone - live rows there that it does not have are gone, and
+ * kept as conflicts -, the fourth is untouched. A second time changes nothing.
  */
-const replace = card("S-240", "a key with different content: history replaces the microsecond", function* () {
+const replace = card("S-240", "history replaces whole microseconds", function* () {
   const store = yield* theStore
   const to = yield* market(store, "S.REPLACE")
   const live = prints(to, [
     { nanos: 100n, sequence: 1, price: [10_000n, -2] },
     { nanos: 200n, sequence: 2, price: [90_000n, -2] },
     { nanos: 1_100n, sequence: 3, price: [10_100n, -2] },
-    { nanos: 2_100n, sequence: 4, price: [10_200n, -2] }
+    { nanos: 2_100n, sequence: 4, price: [10_200n, -2] },
+    { nanos: 3_100n, sequence: 6, price: [10_400n, -2] }
   ])
   yield* appendAll(store, [live])
-  const before = (yield* conflicts(store)).conflicts
+  const before = (yield* store.statistics).conflicts
   const history = prints(to, [
     { nanos: 100n, sequence: 1, price: [10_050n, -2] },
     { nanos: 300n, sequence: 9, price: [10_060n, -2] },
@@ -167,9 +160,13 @@ const replace = card("S-240", "a key with different content: history replaces th
     { nanos: 2_200n, sequence: 5, price: [10_300n, -2] }
   ])
   assert.strictEqual(totals(yield* appendAll(store, [history], { onConflict: "replace" })), "2/1/1")
-  const kept = [live.slice(3, 4), history]
+  const kept = [live.slice(4), history]
   assertRows(yield* readTrades(store, to.ids), inReadOrder(kept), "trades")
-  assert.isTrue((yield* conflicts(store)).conflicts > before, "what was replaced is kept as a conflict")
+  assert.strictEqual(
+    (yield* store.statistics).conflicts - before,
+    3n,
+    "what was replaced is kept as a conflict"
+  )
   const bars = BarModel.bars(
     kept.flatMap((batch) => [...batch.rows()]),
     "1m"
@@ -178,6 +175,35 @@ const replace = card("S-240", "a key with different content: history replaces th
   assert.strictEqual(totals(yield* appendAll(store, [history], { onConflict: "replace" })), "0/4/0")
   assertRows(yield* readTrades(store, to.ids), inReadOrder(kept), "trades after a second time")
   assertRows(yield* readBars(store, to.ids, "1m"), bars, "bars after a second time")
+})
+
+/**
+ * Prerequisite: one instrument with three live trades in one microsecond.
+ * Action: append history of that microsecond with "replace", cut by a segment boundary; again under another run.
+ * Pass: the microsecond is the history's, both parts of it: the second segment does not take the first one's rows for
+ * live ones. The second time changes nothing.
+ */
+const replaceCut = card("S-245", "history of a microsecond that is cut by a segment", function* () {
+  const store = yield* theStore
+  const to = yield* market(store, "S.REPLACECUT")
+  const live = prints(to, [
+    { sequence: 1, price: [10_000n, -2] },
+    { sequence: 2, price: [10_000n, -2] },
+    { sequence: 3, price: [10_000n, -2] }
+  ])
+  yield* appendAll(store, [live])
+  const history = prints(to, [
+    { nanos: -5_000n, sequence: 1, price: [10_010n, -2] },
+    { sequence: 1, price: [10_020n, -2] },
+    { sequence: 2, price: [10_000n, -2] },
+    { nanos: 10n, sequence: 4, price: [10_030n, -2] },
+    { nanos: 5_000n, sequence: 5, price: [10_040n, -2] }
+  ])
+  for (const time of ["once", "twice"]) {
+    yield* appendAll(store, [history.slice(0, 2), history.slice(2)], { onConflict: "replace" })
+    assertRows(yield* readTrades(store, to.ids), inReadOrder([history]), `trades, ${time}`)
+    assertRows(yield* readBars(store, to.ids, "1s"), BarModel.bars(history.rows(), "1s"), `bars, ${time}`)
+  }
 })
 
 /**
@@ -239,7 +265,7 @@ const otherKinds = card("S-270", "quotes, bars and books have the same guarantee
   const stored = make()
   const all: ReadonlyArray<MarketBatch> = Object.values(stored)
   assert.strictEqual(totals(yield* appendAll(store, all)), "120/0/0")
-  const before = (yield* conflicts(store)).conflicts
+  const before = (yield* store.statistics).conflicts
   const changed = make()
   changed.quotes.columns.askSize[7] = 123_456n
   changed.bars.columns.volumeLow[7] = 123_456n
@@ -247,7 +273,7 @@ const otherKinds = card("S-270", "quotes, bars and books have the same guarantee
   changed.book.columns.bidSize[7 * 10] = 123_456n
   assert.strictEqual(totals(yield* appendAll(store, Object.values(changed))), "0/117/3")
   assert.strictEqual(totals(yield* appendAll(store, all)), "0/120/0")
-  assert.strictEqual((yield* conflicts(store)).conflicts - before, 3n)
+  assert.strictEqual((yield* store.statistics).conflicts - before, 3n)
   assertRows(yield* readSchema(store, "quotes", ids, "mbp-1"), inReadOrder([stored.quotes]), "quotes")
   assertRows(yield* readSchema(store, "book", ids, "mbp-10"), inReadOrder([stored.book]), "books")
   assertRows(yield* readBars(store, ids, "1m", { source: "provider" }), inReadOrder([stored.bars]), "bars")
@@ -287,6 +313,7 @@ export const cards: ReadonlyArray<StoreCard> = [
   cutGroup,
   keep,
   replace,
+  replaceCut,
   numericEquality,
   withinBatch,
   otherKinds,

@@ -273,7 +273,7 @@ const details = card("S-870", "details are filled in and come back exactly", fun
     assert.strictEqual(read[name], told[name], name)
   assert.strictEqual(read.currency, "EUR")
   assert.deepStrictEqual(read.metadata, told.metadata)
-  assert.isUndefined(yield* store.instrumentDetails(4_000_000_000))
+  assert.isUndefined(yield* store.instrumentDetails(2_000_000_000))
 })
 
 /** Entries without fields that are undefined, in the order of their symbols. */

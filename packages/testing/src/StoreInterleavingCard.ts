@@ -22,7 +22,7 @@ import {
   theStore
 } from "./StoreCard.ts"
 
-const Cases = 5
+const Cases = 3
 const noon = at("2024-11-20T12:00:00Z")
 
 /** Cuts a batch at random places, repeats some parts, shuffles the rows of some and the parts among themselves. */
@@ -79,7 +79,7 @@ const appendRun = (store: MarketStore["Service"], parts: ReadonlyArray<MarketBat
   })
 
 /**
- * Prerequisite: five times, two new instruments.
+ * Prerequisite: three times, two new instruments.
  * Action: one set of trades, quotes, provider bars and books, each time cut, repeated, reordered and dealt out to
  * writers in two programs in another way.
  * Pass: rows, bars of every timeframe and daily availability are the same every time.
@@ -131,7 +131,7 @@ const anyOrder = card(
 )
 
 /**
- * Prerequisite: five times, one new instrument.
+ * Prerequisite: three times, one new instrument.
  * Action: live trades, some with wrong prices, kept, and the history of the same keys, replacing, in parts and in any
  * order relative to each other.
  * Pass: rows and bars are those of history every time.
@@ -148,7 +148,7 @@ const historyWins = card("S-980", "authoritative history wins in any order", fun
     // Whole microseconds are replaced, so that history comes in parts that do not cut one.
     const micros = (i: number) => UnixNanos.floorMicros(history.columns.tsEvent[i]!)
     const cuts = Array.from({ length: 200 }, (_, i) => i).filter(
-      (i) => i === 0 || (i % 25 < 12 && i % 5 === 0 && micros(i) !== micros(i - 1))
+      (i) => i === 0 || (i % 50 < 24 && i % 8 === 0 && micros(i) !== micros(i - 1))
     )
     const parts = cuts.map((from, i) => history.slice(from, cuts[i + 1] ?? 200))
     const all = random.shuffle([

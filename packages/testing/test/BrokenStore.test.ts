@@ -231,7 +231,7 @@ const broken: ReadonlyArray<Broken> = [
   },
   {
     what: "the stored row wins, always",
-    cards: ["S-240", "S-740", "S-980"],
+    cards: ["S-240", "S-245", "S-740", "S-980"],
     wrap: (store) => ({
       ...store,
       append: (batch, claim) => store.append(batch, { ...claim, onConflict: "keep" })
@@ -241,6 +241,11 @@ const broken: ReadonlyArray<Broken> = [
     what: "history replaces the key and not the microsecond",
     cards: ["S-240"],
     rules: { replaceGroup: BatchRow.identity }
+  },
+  {
+    what: "a second segment takes the first one's rows for live ones",
+    cards: ["S-245"],
+    rules: { replacesAgain: true }
   },
   {
     what: "numbers are compared as they are written",

@@ -74,12 +74,17 @@ export const soundRules = {
   /** What is kept of a row. */
   keep: (values: Values, _kind: MarketSchema.RowKind): Values => values,
   readOrder: (a: BatchRow.BatchRow, b: BatchRow.BatchRow): number =>
-    sign(a.time - b.time) || sign(a.tsRecv - b.tsRecv) || sign(a.key - b.key) || a.instrument - b.instrument,
+    sign(a.time - b.time) ||
+    (a.isBar === true ? a.instrument - b.instrument : sign(a.tsRecv - b.tsRecv)) ||
+    sign(a.key - b.key) ||
+    a.instrument - b.instrument,
   inRange: (time: bigint, range: TimeRange.TimeRange): boolean => TimeRange.contains(range, time),
   sharesBatch: (dataset: string | undefined, next: string | undefined): boolean => dataset === next,
   /** The time under which replacing goes together. */
   replaceGroup: (row: BatchRow.BatchRow): string =>
     `${row.instrument} ${row.series} ${UnixNanos.floorMicros(row.time)}`,
+  /** Whether a segment replaces the microsecond that the one before it ended in. */
+  replacesAgain: false,
   countsConflict: (_kind: MarketSchema.RowKind): boolean => true,
   acceptsRow: (kept: Kept, known: boolean): string | undefined => {
     if (kept.row.time === ABSENT_I64) return "a row has no time"
@@ -165,6 +170,8 @@ interface Run {
   nextSegment: number
   rows: bigint
   completedAt: bigint | undefined
+  /** Newest microsecond of the rows so far. */
+  last: bigint | undefined
 }
 
 interface Known {
@@ -302,30 +309,40 @@ const portions = (state: MemoryState, rows: ReadonlyArray<Kept>, size: number): 
   return parts
 }
 
-/** Writes the rows of a batch; the counts of the result. */
-const write = (state: MemoryState, rows: ReadonlyArray<Kept>, onConflict: "keep" | "replace") => {
+/**
+ * Writes the rows of a batch; the counts of the result. Replacing goes by whole microseconds, except where an earlier
+ * segment of the run has begun one (`last`): there rows are replaced by those of their key.
+ */
+const write = (
+  state: MemoryState,
+  rows: ReadonlyArray<Kept>,
+  onConflict: "keep" | "replace",
+  last: bigint | undefined
+) => {
   const { rules } = state
   const counts = { inserted: 0, duplicates: 0, conflicts: 0 }
   const before = new Map(state.rows)
-  const contradicted = new Set<string>()
-  const identities = new Set(rows.map((kept) => rules.identity(kept.row)))
-  for (const kept of rows) {
-    const stored = before.get(rules.identity(kept.row))
-    if (stored !== undefined && !rules.sameContent(stored, kept))
-      contradicted.add(rules.replaceGroup(kept.row))
-  }
   const setAside = (kept: Kept) => {
     if (rules.countsConflict(kept.kind))
       state.conflicts.add(`${rules.identity(kept.row)} ${BatchRow.text(kept.row)}`)
   }
-  if (onConflict === "replace")
-    for (const [identity, stored] of before)
-      if (contradicted.has(rules.replaceGroup(stored.row))) {
-        const same = rows.find((kept) => rules.identity(kept.row) === identity)
-        if (identities.has(identity) && rules.sameContent(stored, same!)) continue
-        state.rows.delete(identity)
-        setAside(stored)
-      }
+  if (onConflict === "replace") {
+    const whole = new Set(
+      rows
+        .filter(
+          ({ row }) => last === undefined || UnixNanos.floorMicros(row.time) > last || rules.replacesAgain
+        )
+        .map(({ row }) => rules.replaceGroup(row))
+    )
+    const mineBy = new Map(rows.toReversed().map((kept) => [rules.identity(kept.row), kept]))
+    for (const [identity, stored] of before) {
+      const mine = mineBy.get(identity)
+      if (mine === undefined ? !whole.has(rules.replaceGroup(stored.row)) : rules.sameContent(stored, mine))
+        continue
+      state.rows.delete(identity)
+      setAside(stored)
+    }
+  }
   for (const kept of rows) {
     const identity = rules.identity(kept.row)
     const stored = state.rows.get(identity)
@@ -575,7 +592,11 @@ export const appendAtOnce = (
       const wrong = state.rules.acceptsRow(kept, known)
       if (wrong !== undefined) return fail("append", wrong)
     }
-    const counts = write(state, rows, claim.onConflict ?? "keep")
+    const counts = write(state, rows, claim.onConflict ?? "keep", run.last)
+    for (const { row } of rows) {
+      const micros = UnixNanos.floorMicros(row.time)
+      if (run.last === undefined || run.last < micros) run.last = micros
+    }
     state.keyKinds.set(batch.context.dataset, batch.context.keyKind)
     claimCoverage(state, claim.coverage ?? [])
     run.nextSegment = claim.segment + 1
@@ -591,7 +612,8 @@ const beginRun = (state: MemoryState, source: IngestSource): Run => {
     source,
     nextSegment: 0,
     rows: 0n,
-    completedAt: undefined
+    completedAt: undefined,
+    last: undefined
   }
   state.runs.push(run)
   return { ...run }

@@ -34,7 +34,7 @@ export interface DecoderOptions {
   readonly upgrade?: 2 | 3 | undefined
   /** Accept records without a header. Without it, such input is refused as not DBN. */
   readonly fragment?: FragmentOptions | undefined
-  /** Bytes of the record buffer; default 256 KiB. A block never exceeds it (four times, where version 1 is upgraded). */
+  /** Bytes of the record buffer; default 64 KiB, which stays in a second-level cache. A block never exceeds it (four times, where version 1 is upgraded). */
   readonly bufferBytes?: number | undefined
   /** Largest header, bytes; default 128 MiB. */
   readonly maxMetadataBytes?: number | undefined
@@ -42,7 +42,7 @@ export interface DecoderOptions {
   readonly maxWindowBytes?: number | undefined
 }
 
-export const DEFAULT_BUFFER_BYTES = 256 * 1024
+export const DEFAULT_BUFFER_BYTES = 64 * 1024
 export const DEFAULT_MAX_METADATA_BYTES = 128 * 1024 * 1024
 export const DEFAULT_MAX_WINDOW_BYTES = 128 * 1024 * 1024
 

@@ -6,7 +6,7 @@
  * that is a state machine needs the step in between, which is the native handle that both are made of. Its `writeSync`
  * is not documented but old and widely relied upon; where it is missing, construction fails with a clear error.
  */
-import { constants, createZstdCompress, createZstdDecompress } from "node:zlib"
+import * as zlib from "node:zlib"
 import { DbnError } from "./DbnError.ts"
 
 interface NativeHandle {
@@ -30,9 +30,9 @@ interface StreamInternals {
 }
 
 /** What a write did with its input: keep it, give out what is complete, finish the frame. */
-export const Continue = constants.ZSTD_e_continue
-export const Flush = constants.ZSTD_e_flush
-export const End = constants.ZSTD_e_end
+export const Continue = 0
+export const Flush = 1
+export const End = 2
 
 /** A zstd context of its own memory (up to the window size); `close` frees it at once, otherwise collection does. */
 export class ZstdHandle {
@@ -42,10 +42,15 @@ export class ZstdHandle {
   #failure: string | undefined
   #closed = false
 
-  private constructor(stream: StreamInternals) {
-    const handle = stream._handle
-    const state = stream._writeState
-    if (handle == null || typeof handle.writeSync !== "function" || !(state instanceof Uint32Array))
+  private constructor(stream: StreamInternals | undefined) {
+    const handle = stream?._handle
+    const state = stream?._writeState
+    if (
+      stream === undefined ||
+      handle == null ||
+      typeof handle.writeSync !== "function" ||
+      !(state instanceof Uint32Array)
+    )
       throw new DbnError(
         "unsupported",
         `Node.js ${process.versions.node} does not offer zstd step by step: use Node.js 22.19 or 24, or decompress first (zstd -d)`
@@ -61,17 +66,20 @@ export class ZstdHandle {
 
   /** A decompressor that refuses windows above 2^windowLogMax bytes. */
   static decompressor(windowLogMax: number): ZstdHandle {
-    const params = { [constants.ZSTD_d_windowLogMax]: windowLogMax }
-    return new ZstdHandle(createZstdDecompress({ params, chunkSize: 64 }) as unknown as StreamInternals)
+    const params = { [zlib.constants.ZSTD_d_windowLogMax]: windowLogMax }
+    // Absent before Node.js 22.15, where everything but compressed input works all the same.
+    const create: typeof zlib.createZstdDecompress | undefined = zlib.createZstdDecompress
+    return new ZstdHandle(create?.({ params, chunkSize: 64 }) as StreamInternals | undefined)
   }
 
   /** A compressor; frames carry a checksum where asked. */
   static compressor(level: number, checksum: boolean): ZstdHandle {
     const params = {
-      [constants.ZSTD_c_compressionLevel]: level,
-      [constants.ZSTD_c_checksumFlag]: checksum ? 1 : 0
+      [zlib.constants.ZSTD_c_compressionLevel]: level,
+      [zlib.constants.ZSTD_c_checksumFlag]: checksum ? 1 : 0
     }
-    return new ZstdHandle(createZstdCompress({ params, chunkSize: 64 }) as unknown as StreamInternals)
+    const create: typeof zlib.createZstdCompress | undefined = zlib.createZstdCompress
+    return new ZstdHandle(create?.({ params, chunkSize: 64 }) as StreamInternals | undefined)
   }
 
   /** Input bytes that the last write left over. */

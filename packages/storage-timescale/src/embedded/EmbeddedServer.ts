@@ -6,7 +6,7 @@
  * server stops by itself after the linger time. A server that crashed is started again while somebody holds it.
  */
 import { resolve } from "node:path"
-import { StoreContention, type StoreError, StoreUnavailable } from "@data-manager/core"
+import { StoreContention, type StoreError, StoreIncompatible, StoreUnavailable } from "@data-manager/core"
 import { Clock, Duration, Effect, type Redacted, type Scope } from "effect"
 import { storeError } from "../PgError.ts"
 import type { ServerAddress } from "../ServerAddress.ts"
@@ -52,6 +52,8 @@ interface Plan {
   readonly options: AcquireOptions
   readonly directory: DataDirectory.DataDirectory
   readonly binaries: Effect.Effect<Binaries.Binaries, StoreError>
+  /** Whether a missing cluster is made. Not for a server that is only started again: its data would be gone. */
+  readonly mayCreate: boolean
   readonly startTimeoutMillis: number
   readonly holder: Attachment.Holder
 }
@@ -64,17 +66,28 @@ const makePlan = (options: AcquireOptions, holder: Attachment.Holder): Effect.Ef
     return {
       options,
       directory,
-      binaries: Binaries.prepare(pack, directory.user, caches),
+      binaries: yield* Effect.cached(Binaries.prepare(pack, directory.user, caches)),
+      mayCreate: true,
       startTimeoutMillis: Duration.toMillis(options.startTimeout ?? "5 minutes"),
       holder
     }
   })
 
+const clusterGone = (cluster: string): StoreError =>
+  failure(
+    operation,
+    new StoreIncompatible({
+      detail: `${cluster} was removed while it was in use`,
+      hint: "restore it from a backup, or start again with an empty database"
+    })
+  )
+
 /** Makes the cluster where there is none yet. */
-const ensureCluster = ({ directory, binaries, options }: Plan): Effect.Effect<void, StoreError> =>
+const ensureCluster = ({ directory, binaries, mayCreate, options }: Plan): Effect.Effect<void, StoreError> =>
   Effect.gen(function* () {
     yield* DataDirectory.removeRemains(directory)
     if (DataDirectory.hasCluster(directory)) return
+    if (!mayCreate) return yield* Effect.fail(clusterGone(directory.cluster))
     yield* Effect.logDebug("creating embedded database", { directory: directory.path })
     yield* Cluster.create(yield* binaries, directory, { sync: options.unsafe !== true })
   })
@@ -297,7 +310,7 @@ export const acquire = (options: AcquireOptions): Effect.Effect<ServerAddress, S
     const plan = yield* makePlan(options, holder)
     yield* attachOrStart(plan)
     const address = yield* addressFor(plan)
-    yield* Effect.forkScoped(keep(plan))
+    yield* Effect.forkScoped(keep({ ...plan, mayCreate: false }))
     yield* Effect.forkScoped(tidyLogs(plan))
     return address
   }).pipe(inRealTime)

@@ -60,7 +60,7 @@ describe.concurrent("embedded server", () => {
   })
 
   const test = (name: string, body: (ground: Ground) => Promise<void>, unless?: string) =>
-    it(name, async (context) => {
+    it(name, { timeout: 120_000 }, async (context) => {
       const reason = skipped ?? unless
       if (reason !== undefined) return context.skip(reason)
       const ground = new Ground()
@@ -162,17 +162,15 @@ describe.concurrent("embedded server", () => {
 
   test("after kill -9 of the only process the server stops; who comes before that keeps it", async (ground) => {
     const dataDir = await prepared(ground)
-    const first = ground.start(dataDir, { linger: "2 seconds" })
+    const first = ground.start(dataDir, { linger: "4 seconds" })
     const { attached } = await first.next()
     await first.kill()
-    await delay(500)
     const { address, release } = await ground.acquire(dataDir)
     assert.strictEqual(serverPid(dataDir), attached, "the running server is used")
-    await delay(2500)
+    await delay(5000)
     assert.deepStrictEqual(await query(address, "SELECT 1 AS one"), [{ one: 1 }])
     await release()
-    const took = await until("the server stops by itself", () => isGone(dataDir))
-    assert.isBelow(took, 6000)
+    await until("the server stops by itself", () => isGone(dataDir))
     assert.match(
       readFileSync((await run(EmbeddedServer.status(dataDir))).log ?? "", "utf8"),
       /fast shutdown request/
@@ -214,10 +212,10 @@ describe.concurrent("embedded server", () => {
     for (const wait of [0, 30, 80]) {
       const dataDir = await prepared(ground)
       const starter = ground.start(dataDir)
-      await until("the server process exists", () => serverPid(dataDir) !== undefined, 15_000, 2)
+      await until("the server process exists", () => serverPid(dataDir) !== undefined, 60_000, 2)
       await delay(wait)
       await starter.kill()
-      await until("the server stops", () => isGone(dataDir) && processesIn(dataDir).length === 0, 6000)
+      await until("the server stops", () => isGone(dataDir) && processesIn(dataDir).length === 0)
     }
   })
 
@@ -253,6 +251,25 @@ describe.concurrent("embedded server", () => {
     let users: ReadonlyArray<number> = []
     while (users.length === 0) users = await usersOf(dataDir)
     assert.deepStrictEqual(users, [process.pid], "the new server is held, too")
+  })
+
+  test("a server that ends because one of its sessions crashed is started again", async (ground) => {
+    const dataDir = await prepared(ground)
+    const { address } = await ground.acquire(dataDir)
+    const crash = async (which: string) => {
+      const [row] = await query(address, `SELECT min(pid) AS pid FROM pg_stat_activity WHERE ${which}`)
+      const before = serverPid(dataDir)
+      process.kill(Number(row?.pid), "SIGKILL")
+      await until("another one is ready", () => {
+        const now = serverPid(dataDir)
+        return now !== undefined && now !== before && readFileSync(pidFile(dataDir), "utf8").includes("ready")
+      })
+      let users: ReadonlyArray<number> = []
+      while (users.length === 0) users = await usersOf(dataDir)
+      assert.deepStrictEqual(users, [process.pid])
+    }
+    await crash("backend_type = 'checkpointer'")
+    await crash("application_name LIKE 'dm-ref:%'")
   })
 
   test("a pid file left by a crash is no obstacle, also when its process id belongs to something else", async (ground) => {
@@ -477,7 +494,7 @@ describe.concurrent("embedded server", () => {
   test("an interrupted start leaves no server", async (ground) => {
     const dataDir = await prepared(ground)
     const fiber = Effect.runFork(Effect.scoped(EmbeddedServer.acquire({ dataDir })))
-    await until("the server process exists", () => serverPid(dataDir) !== undefined, 15_000, 2)
+    await until("the server process exists", () => serverPid(dataDir) !== undefined, 60_000, 2)
     await Effect.runPromise(Fiber.interrupt(fiber))
     await until("the server stops", () => isGone(dataDir) && processesIn(dataDir).length === 0)
   })

@@ -1,0 +1,107 @@
+/**
+ * The database of a command: the server that `[database] url` or `DM_DATABASE_URL` names, else the embedded one in the
+ * data directory. The embedded one is started and migrated when needed; an outside one is migrated by `dm migrate --up`
+ * alone.
+ */
+import {
+  type ConfigError,
+  InstrumentRegistry,
+  type MarketStore,
+  type StoreError,
+  type StoreMigrations
+} from "@data-manager/core"
+import { PgServer, TimescaleStore } from "@data-manager/storage-timescale"
+import { defaultDataDirectory, EmbeddedServer } from "@data-manager/storage-timescale/embedded"
+import { Effect, Layer, type Scope } from "effect"
+import { atLogLevel } from "./Action.ts"
+import * as ConfigFile from "./ConfigFile.ts"
+import type { Session } from "./Session.ts"
+
+/** Where `dm demo` keeps its database: beside the usual place, never in it. */
+export const demoDirectory = (): string => `${defaultDataDirectory()}-demo`
+
+/** The configuration that the command line means. */
+export const loadConfig = (session: Session): Effect.Effect<ConfigFile.LoadedConfig, ConfigError> =>
+  ConfigFile.load({
+    path: session.configPath,
+    search: session.useConfig,
+    dataDir: session.dataDir,
+    env: session.env,
+    cwd: session.cwd
+  })
+
+/** Whether the embedded server is used. */
+export const isEmbedded = (loaded: ConfigFile.LoadedConfig): boolean =>
+  loaded.config.database.url === undefined
+
+/** The folder of the embedded server. */
+export const dataDirectory = (loaded: ConfigFile.LoadedConfig): string =>
+  loaded.config.database.dataDir ?? defaultDataDirectory()
+
+const open = (
+  loaded: ConfigFile.LoadedConfig
+): Effect.Effect<PgServer.OpenServer, StoreError, Scope.Scope> => {
+  const { url } = loaded.config.database
+  return url === undefined
+    ? Effect.map(EmbeddedServer.acquire({ dataDir: dataDirectory(loaded) }), (address) => ({
+        address,
+        embedded: true
+      }))
+    : PgServer.open({ url })
+}
+
+const withLogs =
+  (session: Session, loaded: ConfigFile.LoadedConfig) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    atLogLevel(session.logLevel ?? loaded.config.service.logLevel)(effect)
+
+/** Runs `use` with the server open; nothing is migrated or changed. */
+export const withServer = <A, E, R>(
+  session: Session,
+  loaded: ConfigFile.LoadedConfig,
+  use: (server: PgServer.OpenServer) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError, Exclude<R, Scope.Scope>> =>
+  Effect.scoped(Effect.flatMap(open(loaded), use)).pipe(withLogs(session, loaded))
+
+const storeLayer = (
+  loaded: ConfigFile.LoadedConfig
+): Layer.Layer<MarketStore | StoreMigrations, StoreError> =>
+  Layer.unwrap(
+    Effect.map(open(loaded), ({ address, embedded }) =>
+      TimescaleStore.layer({
+        server: address,
+        embedded,
+        maxConnections: loaded.config.database.maxConnections,
+        migrate: embedded ? "auto" : "require"
+      })
+    )
+  )
+
+type StoreServices = MarketStore | StoreMigrations | InstrumentRegistry
+
+/** Runs an effect with the store and the registry of a configuration. */
+export const withStoreOf = <A, E, R>(
+  session: Session,
+  loaded: ConfigFile.LoadedConfig,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
+  Effect.provide(effect, InstrumentRegistry.layer.pipe(Layer.provideMerge(storeLayer(loaded)))).pipe(
+    withLogs(session, loaded)
+  )
+
+/** Runs an effect with the migrations of a configuration's database, whose schema need not be there. */
+export const withMigrationsOf = <A, E, R>(
+  session: Session,
+  loaded: ConfigFile.LoadedConfig,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError, Exclude<Exclude<R, StoreMigrations>, Scope.Scope>> =>
+  withServer(session, loaded, ({ address }) =>
+    Effect.provide(effect, TimescaleStore.layerMigrations(address))
+  )
+
+/** `withStoreOf` the configuration that the command line means. */
+export const withStore = <A, E, R>(
+  session: Session,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError | ConfigError, Exclude<R, StoreServices>> =>
+  Effect.flatMap(loadConfig(session), (loaded) => withStoreOf(session, loaded, effect))

@@ -1,0 +1,191 @@
+/** Shows the database: what it is, its migrations, tables and open imports; unhealthy ends with exit code 3. */
+import {
+  MarketStore,
+  type MigrationState,
+  type StoreCapabilities,
+  type StoreError,
+  StoreMigrations,
+  type StoreStatistics
+} from "@data-manager/core"
+import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
+import { Clock, Effect } from "effect"
+import type { Action } from "../Action.ts"
+import type { LoadedConfig } from "../ConfigFile.ts"
+import { dataDirectory, isEmbedded, loadConfig, withMigrationsOf, withStoreOf } from "../Database.ts"
+import { unhealthy } from "../ExitCode.ts"
+import { bytes, grouped, plural } from "../NumberText.ts"
+import * as Output from "../Output.ts"
+import type { Session } from "../Session.ts"
+import { facts, table } from "../Table.ts"
+import { isoFormatter, short } from "../TimeText.ts"
+import { migrationsJson } from "./Migrate.ts"
+
+interface Found {
+  readonly capabilities: StoreCapabilities
+  readonly statistics: StoreStatistics
+}
+
+interface Report {
+  readonly problems: ReadonlyArray<string>
+  readonly kind: "embedded" | "outside"
+  readonly dataDir: string | undefined
+  readonly migrations: ReadonlyArray<MigrationState>
+  readonly found: Found | undefined
+  readonly milliseconds: number
+}
+
+const lookAtStore = Effect.gen(function* () {
+  const store = yield* MarketStore
+  return { capabilities: store.capabilities, statistics: yield* store.statistics } satisfies Found
+})
+
+const migrationProblems = (migrations: ReadonlyArray<MigrationState>): ReadonlyArray<string> => {
+  const missing = migrations.filter(({ appliedAt }) => appliedAt === undefined).length
+  const drifted = migrations.filter((state) => state.drifted).length
+  return [
+    ...(missing > 0 ? [`${plural(missing, "migration")} not applied; run dm migrate --up`] : []),
+    ...(drifted > 0 ? [`${plural(drifted, "migration")} differ from this program's; see dm migrate`] : [])
+  ]
+}
+
+const absent = (dataDir: string): string =>
+  `there is no database in ${dataDir} yet; dm import FILE... or dm migrate --up makes it`
+
+const inspect = (session: Session, loaded: LoadedConfig): Effect.Effect<Report> =>
+  Effect.gen(function* () {
+    const started = yield* Clock.currentTimeMillis
+    const embedded = isEmbedded(loaded)
+    const dataDir = embedded ? dataDirectory(loaded) : undefined
+    const base = {
+      kind: embedded ? "embedded" : "outside",
+      dataDir,
+      migrations: [],
+      found: undefined
+    } as const
+    const failure = (error: StoreError): Report => ({ ...base, problems: [error.message], milliseconds: 0 })
+    const look = Effect.gen(function* () {
+      if (dataDir !== undefined && (yield* EmbeddedServer.status(dataDir)).state === "absent")
+        return { ...base, problems: [absent(dataDir)], milliseconds: 0 } satisfies Report
+      const migrations = yield* withMigrationsOf(
+        session,
+        loaded,
+        StoreMigrations.use(({ status }) => status)
+      )
+      const problems = migrationProblems(migrations)
+      const found = problems.length > 0 ? undefined : yield* withStoreOf(session, loaded, lookAtStore)
+      return { ...base, migrations, problems, found, milliseconds: 0 } satisfies Report
+    })
+    const report: Report = yield* Effect.catch(look, (error) => Effect.succeed(failure(error)))
+    return { ...report, milliseconds: (yield* Clock.currentTimeMillis) - started }
+  })
+
+const editions = {
+  postgresql: "plain PostgreSQL",
+  "timescaledb-apache": "TimescaleDB, Apache edition",
+  "timescaledb-community": "TimescaleDB, community edition"
+} as const
+
+const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]> => {
+  const where =
+    report.kind === "embedded"
+      ? `embedded, in ${report.dataDir}`
+      : "the server that [database] url or DM_DATABASE_URL names"
+  if (report.found === undefined) return [["database", where]]
+  const { capabilities, statistics } = report.found
+  const extension = capabilities.extensionVersion === undefined ? "" : ` ${capabilities.extensionVersion}`
+  const applied = report.migrations.filter(({ appliedAt }) => appliedAt !== undefined)
+  return [
+    ["database", where],
+    ["server", `PostgreSQL ${capabilities.serverVersion}, ${editions[capabilities.edition]}${extension}`],
+    ["schema", `version ${applied.at(-1)?.version ?? 0}`],
+    ["size", bytes(statistics.databaseBytes)],
+    ["imports", `${grouped(statistics.runs.completed)} complete, ${grouped(statistics.runs.open)} open`],
+    ["conflicts", grouped(statistics.conflicts)]
+  ]
+}
+
+const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArray<string> =>
+  table(
+    [
+      { header: "table" },
+      { header: "rows (about)", align: "right" },
+      { header: "size", align: "right" },
+      { header: "partitions", align: "right" },
+      { header: "from" },
+      { header: "to" }
+    ],
+    statistics.tables.map((one) => [
+      one.table,
+      grouped(one.rows),
+      bytes(one.bytes),
+      grouped(one.partitions),
+      one.oldest === undefined ? "" : short(one.oldest),
+      one.newest === undefined ? "" : short(one.newest)
+    ]),
+    session.out
+  )
+
+const print = (report: Report, session: Session): Effect.Effect<void> => {
+  const { out } = session
+  const { found, problems } = report
+  const lines = [
+    problems.length === 0 ? out.green("healthy") : out.red("unhealthy"),
+    ...problems.map((problem) => `  ${problem}`),
+    "",
+    ...facts(databaseFacts(report), out),
+    ...(found === undefined ? [] : ["", ...tableLines(found.statistics, session)]),
+    ...(found === undefined || found.capabilities.notes.length === 0
+      ? []
+      : ["", ...found.capabilities.notes.map((text) => out.dim(`note: ${text}`))])
+  ]
+  return Output.writeLine(lines.join("\n"))
+}
+
+const foundJson = ({ capabilities, statistics }: Found): object => {
+  const iso = isoFormatter()
+  const time = (t: bigint | undefined): string | null => (t === undefined ? null : iso(t))
+  return {
+    server: {
+      edition: capabilities.edition,
+      version: capabilities.serverVersion,
+      extension: capabilities.extensionVersion ?? null,
+      partitioning: capabilities.partitioning,
+      compression: capabilities.compression,
+      continuous_aggregates: capabilities.continuousAggregates,
+      bulk_profile: capabilities.bulkProfile,
+      notes: capabilities.notes
+    },
+    bytes: statistics.databaseBytes.toString(),
+    conflicts: statistics.conflicts.toString(),
+    runs: { completed: statistics.runs.completed.toString(), open: statistics.runs.open.toString() },
+    tables: statistics.tables.map((one) => ({
+      table: one.table,
+      rows_estimate: one.rows.toString(),
+      bytes: one.bytes.toString(),
+      partitions: one.partitions,
+      oldest: time(one.oldest),
+      newest: time(one.newest)
+    }))
+  }
+}
+
+const printJson = (report: Report): Effect.Effect<void> =>
+  Output.writeLine(
+    JSON.stringify({
+      healthy: report.problems.length === 0,
+      problems: report.problems,
+      database: report.kind,
+      data_dir: report.dataDir ?? null,
+      migrations: migrationsJson(report.migrations),
+      ...(report.found === undefined ? {} : foundJson(report.found)),
+      milliseconds: report.milliseconds
+    })
+  )
+
+export const status = (session: Session): Action =>
+  Effect.gen(function* () {
+    const loaded = yield* loadConfig(session)
+    const report = yield* inspect(session, loaded)
+    yield* session.json ? printJson(report) : print(report, session)
+    if (report.problems.length > 0) return yield* unhealthy
+  })

@@ -1,0 +1,109 @@
+import { spawnSync } from "node:child_process"
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { build, type Options } from "tsup"
+
+// Within the package, so that what is not bundled is found as in an installed one.
+const folder = join(import.meta.dirname, "..", ".tsc", "bundle")
+const bin = join(folder, "dist", "bin.js")
+const manifest = JSON.parse(readFileSync(join(import.meta.dirname, "..", "package.json"), "utf8"))
+
+beforeAll(async () => {
+  const { bundle }: { bundle: Options } = await import(new URL("../tsup.config.ts", import.meta.url).href)
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  copyFileSync(join(import.meta.dirname, "..", "package.json"), join(folder, "package.json"))
+  const entry = { bin: join(import.meta.dirname, "..", "src", "bin.ts") }
+  await build({ ...bundle, entry, config: false, silent: true, clean: false, outDir: join(folder, "dist") })
+}, 60_000)
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const run = (args: ReadonlyArray<string>, node: ReadonlyArray<string> = []) => {
+  const started = performance.now()
+  const result = spawnSync(process.execPath, [...node, bin, ...args], { encoding: "utf8", cwd: folder })
+  return { ...result, milliseconds: performance.now() - started }
+}
+
+/** Other programs use this machine, too: the best of some runs is what the program needs. */
+const best = (args: ReadonlyArray<string>): number =>
+  Math.min(...Array.from({ length: 7 }, () => run(args).milliseconds))
+
+/** Modules of `import ... from "x"` statements of minified code. */
+const statics = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/(?:^|[;\n}])import\b[^"'();]*?\bfrom\s*"([^"]+)"/g)].map(([, name]) => name!)
+
+/** Modules of `import("x")`. */
+const dynamics = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/\bimport\("([^"]+)"\)/g)].map(([, name]) => name!)
+
+describe("the bundle", () => {
+  it("shows help within half a second, and its version faster", () => {
+    const help = best(["--help"])
+    const version = best(["--version"])
+    assert.isBelow(help, 500)
+    assert.isBelow(version, help)
+  })
+
+  it("shows help and reads files, from pieces that are loaded when they are needed", () => {
+    const help = run(["import", "--help"])
+    assert.deepStrictEqual([help.status, help.stderr], [0, ""])
+    assert.include(help.stdout, "dm import [flags] <FILE...>")
+    assert.match(help.stdout, /EXAMPLES\n/)
+    writeFileSync(
+      join(folder, "day.dbn"),
+      Buffer.concat([...new SyntheticMarket({ trades: 100 }).tradeFile()])
+    )
+    const lines = run(["dbn", "day.dbn", "--json"])
+    assert.deepStrictEqual([lines.status, lines.stdout.trimEnd().split("\n").length], [0, 100])
+    const checks = run(["doctor", "--json", "--data-dir", join(folder, "data")])
+    const found = JSON.parse(checks.stdout).checks.find(
+      ({ name }: { name: string }) => name === "embedded PostgreSQL"
+    )
+    assert.strictEqual(found.state, "ok", found.detail)
+  })
+
+  it("prints its version", () => {
+    const { status, stdout } = run(["--version"])
+    assert.deepStrictEqual([status, stdout], [0, `dm ${manifest.version}\n`])
+  })
+
+  it("says on an older Node which one it needs", () => {
+    const older =
+      "data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.11.0'}})"
+    const { status, stdout, stderr } = run(["--help"], ["--import", older])
+    assert.deepStrictEqual([status, stdout], [2, ""])
+    assert.match(stderr, /^dm needs Node 22\.19 or newer; this is Node 20\.11\.0 .*\n$/)
+  })
+
+  it("begins with a file that any Node reads: only built-in modules are imported before the version is known", () => {
+    const text = readFileSync(bin, "utf8")
+    assert.isTrue(text.startsWith("#!/usr/bin/env node\n"))
+    const imports = statics(text)
+    assert.deepStrictEqual([...imports].sort(), ["node:fs", "node:module"])
+    assert.lengthOf([...text.matchAll(/import\("\.\/Main-/g)], 1)
+  })
+
+  it("needs nothing at run time but what the package declares", () => {
+    const declared = new Set([
+      ...Object.keys(manifest.dependencies),
+      ...Object.keys(manifest.optionalDependencies)
+    ])
+    const needed = new Set<string>()
+    for (const file of readdirSync(join(folder, "dist"))) {
+      const text = readFileSync(join(folder, "dist", file), "utf8")
+      for (const name of [...statics(text), ...dynamics(text)])
+        if (!name.startsWith(".") && !name.startsWith("node:"))
+          needed.add(
+            name
+              .split("/")
+              .slice(0, name.startsWith("@") ? 2 : 1)
+              .join("/")
+          )
+    }
+    assert.include([...needed], "pg")
+    for (const name of needed) assert.isTrue(declared.has(name), `${name} is imported, but not declared`)
+  })
+})
