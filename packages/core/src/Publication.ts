@@ -1,15 +1,16 @@
 /** The write side of a transport: batches go out to any number of subscriptions, lossy by default, never blocking. */
 import { Context, type Effect } from "effect"
 import type { MarketBatch } from "./MarketBatch.ts"
+import type { RowKind } from "./MarketSchema.ts"
 import type { Gap } from "./Provider.ts"
 import type { TransportError } from "./TransportError.ts"
 
 /** What became of a publish. */
 export interface PublishResult {
-  /** Position after the last row: rows published since the start of this producer generation. */
+  /** Position after the last row, counted over all generations of the producer; a long text id takes several. */
   readonly position: bigint
-  /** Rows that were not taken because a subscriber with bounded blocking timed out; 0 where nothing blocks. */
-  readonly refused: number
+  /** Subscribers with bounded blocking that were given up during this call and may lose rows from now on. */
+  readonly demoted: number
 }
 
 /** A running publication; its layer starts it, closing the scope stops it and tells the subscribers. */
@@ -17,11 +18,13 @@ export class Publication extends Context.Service<
   Publication,
   {
     readonly name: string
+    /** Row kinds it takes; another kind is a bad request. */
+    readonly kinds: ReadonlyArray<RowKind>
     readonly publish: (batch: MarketBatch) => Effect.Effect<PublishResult, TransportError>
     /** Tells subscribers of loss before the transport. */
     readonly publishGap: (gap: Gap) => Effect.Effect<void, TransportError>
     /** Everything up to this position is committed in the store: history and live meet here. */
-    readonly markDurable: (position: bigint) => Effect.Effect<void, TransportError>
+    readonly markDurable: (kind: RowKind, position: bigint) => Effect.Effect<void, TransportError>
     readonly connectionCount: Effect.Effect<number>
   }
 >()("@data-manager/core/Publication") {}

@@ -5,9 +5,15 @@
 import { Context, type Effect, type Scope, type Stream } from "effect"
 import type * as Decimal from "./Decimal.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
+import type { Gap } from "./Provider.ts"
 import type { TransportError } from "./TransportError.ts"
 
-/** Where reading starts. */
+/**
+ * Where reading starts. `Latest`: with the next row. `Oldest`: with the oldest row that the transport still has. `Sequence`:
+ * at a position; what is gone by then is reported as lost. `Time`: with what was published at `time` (ns since the epoch)
+ * or later, and possibly a few rows before. `LastPerSymbol`: the newest `count` rows of each symbol as snapshots, then
+ * everything that follows them, with no row missing or repeated in between.
+ */
 export type StartPosition =
   | { readonly _tag: "Latest" }
   | { readonly _tag: "Oldest" }
@@ -15,7 +21,10 @@ export type StartPosition =
   | { readonly _tag: "Time"; readonly time: bigint }
   | { readonly _tag: "LastPerSymbol"; readonly count: number }
 
-/** What is delivered. */
+/**
+ * What is delivered. Symbols are `DATASET:RAW_SYMBOL`, a raw symbol alone where it is unique, or `ALL_SYMBOLS`.
+ * The conditions of `Filtered` combine with AND.
+ */
 export type SubscriptionKind =
   | { readonly _tag: "Topic"; readonly symbols: ReadonlyArray<string> }
   | {
@@ -36,11 +45,21 @@ export type SubscriptionKind =
 /** Element of a subscription's stream. */
 export type SubscriptionEvent =
   | { readonly _tag: "Batch"; readonly batch: MarketBatch }
-  | { readonly _tag: "Snapshot"; readonly batch: MarketBatch; readonly complete: boolean }
+  /** The newest rows of one symbol, oldest first; `complete` says whether they are as many as were asked for. */
+  | {
+      readonly _tag: "Snapshot"
+      readonly symbol: string
+      readonly batch: MarketBatch
+      readonly complete: boolean
+    }
   /** Rows `[from, to)` of the publication were overwritten or dropped before this reader came to them. */
   | { readonly _tag: "Lost"; readonly from: bigint; readonly to: bigint; readonly cause: string }
-  | { readonly _tag: "ProducerRestarted"; readonly epoch: bigint }
-  | { readonly _tag: "ProducerLost" }
+  /** Rows were lost before they came to the publication. */
+  | { readonly _tag: "Gap"; readonly gap: Gap }
+  /** Another generation of the producer; its first row has this position. */
+  | { readonly _tag: "ProducerRestarted"; readonly epoch: bigint; readonly position: bigint }
+  /** Nobody publishes any more: the producer ended in order, or died. The subscription waits for the next one. */
+  | { readonly _tag: "ProducerLost"; readonly cause: "closed" | "died" }
 
 /** Identifies a subscription. */
 export type SubscriptionId = string
@@ -51,10 +70,22 @@ export interface SubscriptionInfo {
   readonly clientId: string
   readonly kind: SubscriptionKind
   readonly createdAt: bigint
-  /** Rows delivered, suppressed by filters and lost so far. */
+  /** Rows delivered so far. */
   readonly delivered: bigint
-  readonly suppressed: bigint
+  /** Rows of the wanted symbols held back, by the condition that held them back. */
+  readonly suppressed: Suppressed
+  /** Rows lost so far, and in how many gaps. */
   readonly lost: bigint
+  readonly gaps: bigint
+  /** Rows published that this reader has not come to yet. */
+  readonly lag: bigint
+}
+
+/** Rows held back, by cause: each row counts once, under the first condition that it failed. */
+export interface Suppressed {
+  readonly quantity: bigint
+  readonly priceChange: bigint
+  readonly throttle: bigint
 }
 
 /** An open subscription. Its scope ends it. */

@@ -1,0 +1,331 @@
+// The ring against its C twin (same ABI, same functions, no Node) and against the alternatives, in interleaved rounds;
+// medians. Exit code 1 when a ratio misses its target. `--rounds=N` (default 5), `--quick` for a tenth of the rows.
+import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, rmSync } from "node:fs"
+import { createServer, type Socket } from "node:net"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { AllSymbols, type TradeBatch, tradeBuilder } from "@data-manager/core"
+import { RingReader, RingWriter } from "@data-manager/transport-shm"
+import { compiled } from "../test/process/NativeProgram.ts"
+import { contextOf, trades } from "../test/TestBatch.ts"
+
+const flag = (name: string): string | undefined =>
+  process.argv.find((arg) => arg.startsWith(`--${name}`))?.split("=")[1]
+const rounds = Number(flag("rounds") ?? 5)
+const scale = process.argv.includes("--quick") ? 0.1 : 1
+const dir = mkdtempSync("/dev/shm/dm-bench-")
+const median = (values: ReadonlyArray<number>): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1]!
+/** Nanoseconds of processor time, all threads of the process together: other programs on the machine do not count. */
+const cpuNs = (): number => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) * 1_000
+}
+const ns = (work: () => void, rows: number): number => {
+  const start = cpuNs()
+  work()
+  return (cpuNs() - start) / rows
+}
+const twin = compiled("ring_bench")
+const c = (mode: string, rows: number, batch: number): number =>
+  Number(execFileSync(twin, [mode, dir, String(rows), String(batch)], { encoding: "utf8" }).split(" ")[0])
+
+const context = contextOf(64)
+// Enough rounds of the ring for the compiler to have done its work.
+const rowCount = Math.round(8_000_000 * scale)
+
+const publishing = (batch: number) => {
+  const tape = Array.from({ length: 64 }, (_, k) => trades(context, 64, k * batch, batch))
+  const writer = new RingWriter({ dir, name: `p${batch}`, capacity: 1 << 16 })
+  const times = Math.ceil(rowCount / batch / (batch === 1 ? 4 : 1))
+  return () =>
+    ns(() => {
+      for (let i = 0; i < times; i++) writer.publish(tape[i & 63]!)
+    }, times * batch)
+}
+
+/** Fills a builder as a decoder does, by 32-bit words, then publishes. */
+const encoding = (batch: number) => {
+  const writer = new RingWriter({ dir, name: "encode", capacity: 1 << 16 })
+  const builder = tradeBuilder(context, batch)
+  const times = Math.ceil(rowCount / batch)
+  return () =>
+    ns(() => {
+      for (let t = 0; t < times; t++) {
+        const { columns: v, words: w } = builder
+        for (let i = 0; i < batch; i++) {
+          const at = 2 * i
+          w.tsEvent[at] = t
+          w.tsEvent[at + 1] = 1
+          w.tsRecv[at] = t
+          w.tsRecv[at + 1] = 1
+          w.tradeKey[at] = i
+          w.tradeKey[at + 1] = t
+          w.price[at] = i
+          w.price[at + 1] = 0
+          w.size[at] = t
+          w.size[at + 1] = 0
+          v.instrument[i] = 1000 + (i & 63)
+          v.priceExponent[i] = -9
+          v.side[i] = 1
+        }
+        builder.length = batch
+        writer.publish(builder.flush())
+      }
+    }, times * batch)
+}
+
+/** Polls batches and reads price and size of every row by words. */
+const polling = (batch: number, reuseMemory: boolean) => {
+  const name = `r${batch}${reuseMemory}`
+  const writer = new RingWriter({ dir, name, capacity: 1 << 16 })
+  const reader = new RingReader({ dir, name, reuseMemory })
+  const tape = Array.from({ length: 64 }, (_, k) => trades(context, 64, k * 256, 256))
+  let sum = 0
+  return () => {
+    let spent = 0
+    let rows = 0
+    for (let r = 0; r < rowCount / 32_768; r++) {
+      for (let k = 0; k < 128; k++) writer.publish(tape[k & 63]!)
+      const start = cpuNs()
+      for (let events = reader.poll(batch); events.length > 0; events = reader.poll(batch))
+        for (const event of events) {
+          if (event._tag !== "Batch") continue
+          const { words, length } = event.batch as TradeBatch
+          for (let i = 0; i < length; i++) sum += words.price[2 * i]! + words.size[2 * i]!
+          rows += length
+        }
+      spent += cpuNs() - start
+    }
+    return spent / rows + (sum === 0.5 ? 1 : 0)
+  }
+}
+
+const child = (...args: ReadonlyArray<string>) => {
+  const options = ["--conditions=source", "--disable-warning=ExperimentalWarning"]
+  const script = join(import.meta.dirname, "process", "sender.ts")
+  return spawn(process.execPath, [...options, script, ...args], { stdio: ["pipe", "pipe", "inherit"] })
+}
+
+/** Messages per second from another process. */
+const throughRing = async (): Promise<number> => {
+  const sender = child("ring", dir, "x")
+  await once(createInterface({ input: sender.stdout }), "line")
+  const reader = new RingReader({ dir, name: "x", mode: "spin", reuseMemory: true })
+  sender.stdin.write("go\n")
+  const start = performance.now()
+  let rows = 0
+  let next = 0
+  for await (const events of reader.events({ limit: 4096 })) {
+    for (const event of events) if (event._tag === "Batch") rows += event.batch.length
+    if ((++next & 255) === 0 && performance.now() - start > 1_000 * scale) break
+  }
+  const rate = (rows / (performance.now() - start)) * 1_000
+  sender.kill("SIGKILL")
+  reader.close()
+  return rate
+}
+
+const throughSocket = async (perWrite: number): Promise<number> => {
+  const path = join(dir, `s${perWrite}`)
+  let bytes = 0
+  const server = createServer((socket: Socket) =>
+    socket.on("data", (data) => {
+      bytes += data.length
+    })
+  )
+  server.listen(path)
+  await once(server, "listening")
+  const sender = child("socket", path, String(perWrite))
+  await once(server, "connection")
+  const start = performance.now()
+  await new Promise((resolve) => setTimeout(resolve, 1_000 * scale))
+  const rate = (bytes / 64 / (performance.now() - start)) * 1_000
+  sender.kill("SIGKILL")
+  server.close()
+  return rate
+}
+
+/** One record every 500 us or so from another process: publish time to callback, microseconds. */
+const latency = async (mode: "park" | "spin"): Promise<{ p50: number; p99: number; cpu: number }> => {
+  const sender = child("latency", dir, `l${mode}`)
+  await once(createInterface({ input: sender.stdout }), "line")
+  const reader = new RingReader({ dir, name: `l${mode}`, mode })
+  const delays: Array<number> = []
+  const wanted = Math.round(2_000 * scale) + 200
+  sender.stdin.write("go\n")
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  for await (const events of reader.events()) {
+    const now = process.hrtime.bigint()
+    for (const event of events)
+      if (event._tag === "Batch")
+        delays.push(Number(now - (event.batch as TradeBatch).columns.tsEvent[0]!) / 1_000)
+    if (delays.length >= wanted) break
+  }
+  const used = process.cpuUsage(cpu)
+  sender.kill("SIGKILL")
+  reader.close()
+  const sorted = delays.slice(200).sort((a, b) => a - b)
+  const share = (used.user + used.system) / 1_000 / (performance.now() - start)
+  return {
+    p50: sorted[sorted.length >> 1]!,
+    p99: sorted[Math.floor(sorted.length * 0.99)]!,
+    cpu: share * 100
+  }
+}
+
+const idleCpu = async (): Promise<number> => {
+  const writer = new RingWriter({ dir, name: "idle", capacity: 1024 })
+  const reader = new RingReader({ dir, name: "idle" })
+  const stop = reader.listen(() => {})
+  const before = process.cpuUsage()
+  await new Promise((resolve) => setTimeout(resolve, 3_000))
+  const used = process.cpuUsage(before)
+  stop()
+  reader.close()
+  writer.close()
+  return (used.user + used.system) / 30_000
+}
+
+const opening = () => {
+  const writer = new RingWriter({ dir, name: "big" })
+  for (let k = 0; k < 4_096; k++) writer.publish(trades(contextOf(200), 200, k * 256, 256))
+  const resident = process.memoryUsage().rss
+  const start = performance.now()
+  const reader = new RingReader({
+    dir,
+    name: "big",
+    start: { _tag: "Sequence", sequence: BigInt(writer.position - 10) }
+  })
+  const open = performance.now() - start
+  const again = performance.now()
+  const second = new RingReader({ dir, name: "big", start: { _tag: "Oldest" }, source: reader.source })
+  second.poll()
+  const first = performance.now() - again
+  second.close()
+  const extra = (process.memoryUsage().rss - resident - writer.bytes) / 2 ** 20
+  const symbols = Array.from({ length: 100 }, (_, i) => `SYM${i}`)
+  const some = new RingReader({ dir, name: "big", symbols, source: reader.source })
+  some.snapshot(100)
+  const snapshots = Array.from({ length: 9 }, () => ns(() => some.snapshot(100), 1e6))
+  some.close()
+  reader.close()
+  writer.close()
+  return { open, first, extra, snapshot: median(snapshots) }
+}
+
+/** One of 20,000 symbols in 2,000 is wanted. */
+const filtering = (): number => {
+  const wide = contextOf(20_000)
+  const writer = new RingWriter({ dir, name: "wide", capacity: 1 << 17 })
+  for (let k = 0; k < 80; k++) writer.publish(trades(wide, 20_000, k * 250, 250))
+  const reader = new RingReader({
+    dir,
+    name: "wide",
+    symbols: Array.from({ length: 10 }, (_, i) => `SYM${i * 1_999}`)
+  })
+  const tape = Array.from({ length: 80 }, (_, k) => trades(wide, 20_000, k * 250, 250))
+  const times = Array.from({ length: 9 }, () => {
+    for (const batch of tape) writer.publish(batch)
+    return ns(() => {
+      while (reader.stats.lag > 0) reader.poll(1_024)
+    }, 20_000)
+  })
+  reader.close()
+  writer.close()
+  return median(times)
+}
+
+const misses: Array<string> = []
+const line = (what: string, value: string, target = "", ok = true): void => {
+  console.log(`${what.padEnd(54)} ${value.padStart(22)}  ${target}${ok ? "" : "  MISSED"}`)
+  if (!ok) misses.push(what)
+}
+
+try {
+  const publish256 = publishing(256)
+  const publish1 = publishing(1)
+  const encode256 = encoding(256)
+  const poll256 = polling(256, false)
+  const reuse256 = polling(256, true)
+  const seen: Record<string, Array<number>> = {}
+  const note = (name: string, value: number): void => {
+    seen[name] = [...(seen[name] ?? []), value]
+  }
+  for (let round = 0; round < rounds; round++) {
+    note("c publish 256", c("publish", rowCount, 256))
+    note("publish 256", publish256())
+    note("c publish 1", c("publish", rowCount / 4, 1))
+    note("publish 1", publish1())
+    note("encode 256", encode256())
+    note("c poll 256", c("poll", rowCount, 256))
+    note("poll 256", poll256())
+    note("reuse 256", reuse256())
+    note("ring", await throughRing())
+    note("socket 256", await throughSocket(256))
+    note("socket 1", await throughSocket(1))
+  }
+  const m = (name: string): number => median(seen[name]!)
+  const ratio = (a: string, b: string): number => median(seen[a]!.map((value, i) => value / seen[b]![i]!))
+  const show = (value: number, unit: string): string => `${value.toFixed(value < 10 ? 2 : 1)} ${unit}`
+  line("C: columns -> ring, batches of 256", show(m("c publish 256"), "ns/row"))
+  const publishRatio = ratio("publish 256", "c publish 256")
+  line("Node: publish, batches of 256", show(m("publish 256"), "ns/row"))
+  line("    against C", show(publishRatio, "x"), "<= 1.2 x", publishRatio <= 1.2)
+  line("C: publish, batches of 1", show(m("c publish 1"), "ns/row"))
+  line("Node: publish, batches of 1", show(1_000 / m("publish 1"), "M/s"), ">= 10 M/s", m("publish 1") <= 100)
+  line(
+    "Node: encode + publish, batches of 256",
+    show(m("encode 256"), "ns/row"),
+    "<= 12 ns",
+    m("encode 256") <= 12
+  )
+  line("C: poll, batches of 256", show(m("c poll 256"), "ns/row"))
+  line("Node: poll + read, batches of 256", show(m("poll 256"), "ns/row"), "<= 12 ns", m("poll 256") <= 12)
+  const reuse = m("reuse 256")
+  line("    with reuseMemory", show(reuse, "ns/row"), "<= 12 ns", reuse <= 12)
+  line("Node -> Node, one reader", show(m("ring") / 1e6, "M/s"), ">= 40 M/s", m("ring") >= 40e6)
+  const cTotal = m("c publish 256") + m("c poll 256")
+  const endToEnd = 1e9 / m("ring") / cTotal
+  line("    against C publish + poll", show(endToEnd, "x"), "<= 6 x", endToEnd <= 6)
+  const socket256 = ratio("ring", "socket 256")
+  line("    against a Unix socket, 256 per write", show(socket256, "x"), ">= 5 x", socket256 >= 5)
+  const socket1 = ratio("ring", "socket 1")
+  line("    against a Unix socket, one per write", show(socket1, "x"), ">= 40 x", socket1 >= 40)
+  const park = await latency("park")
+  line(
+    "wake-up, park: p50 / p99",
+    `${park.p50.toFixed(1)} / ${park.p99.toFixed(1)} us`,
+    "<= 30 / 150 us",
+    park.p50 <= 30 && park.p99 <= 150
+  )
+  line("    CPU of the reader", show(park.cpu, "%"))
+  const spin = await latency("spin")
+  line(
+    "wake-up, spin: p50 / p99",
+    `${spin.p50.toFixed(2)} / ${spin.p99.toFixed(1)} us`,
+    "<= 1 us",
+    spin.p50 <= 1
+  )
+  const idle = await idleCpu()
+  line("idle reader and writer, CPU", show(idle, "%"), "< 1 %", idle < 1)
+  const filtered = filtering()
+  line("20,000 symbols, filter of 10, per record", show(filtered, "ns"))
+  const opened = opening()
+  line("open a 64 MiB ring", show(opened.open, "ms"), "< 100 ms", opened.open < 100)
+  line("subscribe to first record", show(opened.first, "ms"), "< 5 ms", opened.first < 5)
+  line("snapshot of 100 symbols x 100 trades", show(opened.snapshot, "ms"), "< 2 ms", opened.snapshot < 2)
+  line(
+    `records wanted: ${AllSymbols}; memory beyond the ring`,
+    show(opened.extra, "MiB"),
+    "< 30 MiB",
+    opened.extra < 30
+  )
+} finally {
+  rmSync(dir, { recursive: true, force: true })
+}
+if (misses.length > 0) console.log(`missed: ${misses.join("; ")}`)
+process.exit(misses.length > 0 ? 1 : 0)

@@ -1,0 +1,256 @@
+/**
+ * The native side of the ring and where it comes from: the prebuilt package of this platform, or, in a checkout, a
+ * build from source that takes seconds and is kept. Types here mirror `native/src/addon.c`.
+ */
+import { spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
+import { createRequire } from "node:module"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { TransportError, TransportIncompatible } from "@data-manager/core"
+
+/** What `poll` answers; below zero are errors. */
+export const PollStatus = { Empty: 0, Rows: 1, Gap: 2, Dictionary: 3, Scanned: 4, Epoch: 5 } as const
+
+/** Words of a cursor's control block. */
+export const CursorWord = {
+  count: 0,
+  next: 1,
+  written: 2,
+  gapFrom: 3,
+  gapTo: 4,
+  dictCount: 5,
+  epoch: 6,
+  lost: 7,
+  gaps: 8,
+  delivered: 9,
+  suppressed: 10,
+  state: 11,
+  groups: 12,
+  demoted: 13,
+  durable: 14,
+  controls: 15,
+  corrupt: 16,
+  complete: 17,
+  firstGroup: 24
+} as const
+
+/** Words of a producer's control block. */
+export const ProducerWord = {
+  writeSeq: 0,
+  epoch: 1,
+  wakes: 2,
+  demotions: 3,
+  dictCount: 4,
+  firstColumn: 8,
+  firstMiss: 40
+} as const
+
+/** A dictionary entry, as text and numbers. */
+export interface NativeEntry {
+  readonly index: number
+  readonly type: number
+  readonly nativeId: number
+  readonly keyKind: number
+  readonly priceScale: number
+  readonly sizeScale: number
+  readonly assetClass: number
+  readonly context: number
+  readonly publisher: number
+  /** Sequence after the newest row of the instrument; 0: none. */
+  readonly lastSeq: number
+  readonly symbol: string
+  readonly dataset: string
+  readonly provider: string
+  readonly exchange: string
+}
+
+/** The write side of one segment. */
+export interface NativeProducer {
+  readonly control: Float64Array
+  readonly takenOver: boolean
+  readonly repaired: number
+  readonly capacity: number
+  readonly bytes: number
+  readonly publishTrades: (
+    buffer: ArrayBuffer,
+    rows: number,
+    context: number,
+    texts: Uint8Array | undefined,
+    lengths: Uint8Array | undefined
+  ) => number
+  readonly publishQuotes: (buffer: ArrayBuffer, rows: number, context: number) => number
+  readonly addEntry: (
+    type: number,
+    nativeId: number,
+    keyKind: number,
+    priceScale: number,
+    sizeScale: number,
+    assetClass: number,
+    context: number,
+    publisher: number,
+    symbol: string,
+    provider: string,
+    exchange: string,
+    datasetBytes: number
+  ) => number
+  readonly bindInstrument: (context: number, nativeId: number, index: number) => number
+  readonly bindPublisher: (context: number, publisher: number) => number
+  readonly publishGap: (record: Uint8Array) => void
+  readonly markDurable: (position: number) => void
+  readonly heartbeat: () => void
+  readonly connections: () => number
+  readonly entries: (from: number) => ReadonlyArray<NativeEntry | null>
+  readonly renew: () => void
+  readonly close: () => void
+}
+
+/** What the header of a segment says. */
+export interface NativeInfo {
+  readonly abiMinor: number
+  readonly epoch: number
+  readonly capacity: number
+  readonly recordSize: number
+  readonly recordSchema: number
+  readonly bytes: number
+  readonly baseSeq: number
+  readonly dictCap: number
+  readonly dictCount: number
+  readonly writeSeq: number
+  readonly durableSeq: number
+  readonly state: number
+  readonly producerPid: number
+  readonly startTimeMs: number
+  readonly heartbeatTimeMs: number
+  readonly uuid: string
+  readonly previousUuid: string
+  readonly bootId: string
+  readonly epochs: ReadonlyArray<{ readonly epoch: number; readonly firstSeq: number }>
+}
+
+/** One mapped segment. */
+export interface NativeSegment {
+  readonly recordSchema: number
+  readonly baseSeq: number
+  readonly capacity: number
+  readonly uuid: string
+  readonly previousUuid: string
+  readonly entries: (from: number) => ReadonlyArray<NativeEntry | null>
+  readonly alive: () => boolean
+  readonly isCurrent: () => boolean
+  readonly epochStart: (epoch: number) => number
+  readonly oldest: () => number
+  readonly seekTime: (wallNs: bigint) => number
+  readonly info: () => NativeInfo
+  readonly cursor: (
+    start: number,
+    client: string,
+    mode: number,
+    blocking: number,
+    attach: number,
+    columnOffsets: Uint32Array
+  ) => NativeCursor
+  readonly close: () => void
+}
+
+/** A reading place on a segment. */
+export interface NativeCursor {
+  readonly control: Float64Array
+  readonly row: number
+  readonly poll: (limit: number) => number
+  readonly spin: (limit: number, micros: number) => number
+  readonly take: (group: number, buffer: ArrayBuffer, capacity: number, offset: number) => number
+  readonly texts: (group: number) => ReadonlyArray<string>
+  readonly controls: () => ReadonlyArray<ArrayBuffer>
+  readonly last: (instrument: number, before: number, depth: number) => number
+  readonly setFilter: (indexes: Uint32Array | null) => void
+  readonly setKnown: (count: number) => void
+  readonly setUntil: (sequence: number) => void
+  readonly setEpoch: (epoch: number) => void
+  readonly arm: () => boolean
+  readonly heartbeat: () => void
+  readonly bell: () => number
+  readonly close: () => void
+}
+
+/** A reader's row in the control file. */
+export interface NativeReaderRow {
+  readonly row: number
+  readonly alive: boolean
+  readonly pid: number
+  readonly name: string
+  readonly readSeq: number
+  readonly delivered: number
+  readonly suppressed: number
+  readonly gaps: number
+  readonly lost: number
+  readonly mode: number
+  readonly demoted: number
+  readonly startTimeMs: number
+}
+
+/** The functions of the addon. All throw errors with a `code` beginning with `DM_`. */
+export interface NativeAddon {
+  readonly abiMajor: number
+  readonly openProducer: (
+    dir: string,
+    name: string,
+    capacity: number,
+    schema: number,
+    dictCap: number,
+    timeInterval: number,
+    blockMicros: number,
+    group: number
+  ) => NativeProducer
+  readonly openSegment: (dir: string, name: string, owner: number) => NativeSegment
+  readonly listReaders: (dir: string, name: string, owner: number) => ReadonlyArray<NativeReaderRow>
+  readonly clean: (dir: string, name: string, olderThanMs: number) => number
+}
+
+const alternative =
+  "use a network transport or an in-process subscription here, or install a C compiler and build from a checkout"
+
+/** The error of a machine on which the ring cannot run. */
+export const unsupported = (detail: string, cause?: unknown): TransportError =>
+  new TransportError({
+    transport: "shm",
+    operation: "load",
+    reason: new TransportIncompatible({
+      detail: `no shared-memory ring for ${process.platform}-${process.arch}: ${detail}`,
+      hint: alternative
+    }),
+    cause
+  })
+
+const require = createRequire(import.meta.url)
+const buildScript = join(dirname(fileURLToPath(import.meta.url)), "..", "native", "build.mjs")
+
+const prebuilt = (): string | undefined => {
+  try {
+    return require.resolve(`@data-manager/transport-shm-${process.platform}-${process.arch}`)
+  } catch {
+    return undefined
+  }
+}
+
+const built = (): string => {
+  if (!existsSync(buildScript)) throw unsupported("there is no prebuilt package for it")
+  const result = spawnSync(process.execPath, [buildScript, "--print"], { encoding: "utf8" })
+  if (result.status === 0) return result.stdout.trim()
+  throw unsupported((result.stderr || String(result.error)).trim())
+}
+
+let loaded: NativeAddon | undefined
+
+/** The addon of this platform; throws a `TransportError` naming the platform and the alternative where there is none. */
+export const load = (): NativeAddon => {
+  if (loaded !== undefined) return loaded
+  if (process.platform === "win32") throw unsupported("Windows has no such files and locks")
+  const file = process.env.DM_RING_ADDON ?? prebuilt() ?? built()
+  try {
+    loaded = require(file) as NativeAddon
+  } catch (cause) {
+    throw unsupported(`${file} does not load: ${cause instanceof Error ? cause.message : cause}`, cause)
+  }
+  return loaded
+}

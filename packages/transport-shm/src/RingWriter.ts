@@ -1,0 +1,448 @@
+/**
+ * The producer of one ring: batches in, one native call each. Holds the lease of the ring's name for its life; a second
+ * producer is refused. Not for use by two threads.
+ */
+import {
+  type BatchContext,
+  BatchLayout,
+  type Gap,
+  type Instrument,
+  type MarketBatch,
+  type QuoteBatch,
+  QuoteLayout,
+  type TradeBatch,
+  TradeLayout
+} from "@data-manager/core"
+import { AllInstruments, encodeGap, MaxDataset } from "./GapRecord.ts"
+import * as NativeAddon from "./NativeAddon.ts"
+import { EntryType } from "./RingDictionary.ts"
+import {
+  assetClasses,
+  keyKinds,
+  MaxCapacity,
+  MaxInstruments,
+  MaxTextId,
+  MinCapacity,
+  quoteColumns,
+  RecordSchema,
+  type RingKind,
+  segmentName,
+  tradeColumns
+} from "./RingLayout.ts"
+import { type RingLocation, resolveLocation } from "./RingLocation.ts"
+import * as ShmError from "./ShmError.ts"
+
+/** Shape of a ring. A ring found under the name with another shape is retired; its readers move to the new one. */
+export interface RingWriterOptions extends Omit<RingLocation, "owner"> {
+  readonly kind?: RingKind | undefined
+  /** Slots, rounded up to a power of two, 16 to 16,777,216; default 1,048,576 (trades: 64 MiB, quotes: 128 MiB). */
+  readonly capacity?: number | undefined
+  /** Instruments and named publishers the dictionary can hold, 1 to 65,535; default 32,768 (6 MiB). */
+  readonly instruments?: number | undefined
+  /** Records between two entries of the time index, at most; default 4,096. */
+  readonly timeInterval?: number | undefined
+  /** Longest wait per publish for readers that ask not to be overtaken, microseconds, 0 (never) to 100,000. */
+  readonly blockMicros?: number | undefined
+  /** Whether members of the directory's group may read. Default: the owner alone. */
+  readonly groupReadable?: boolean | undefined
+}
+
+const { firstColumn, firstMiss } = NativeAddon.ProducerWord
+/** Two renewals of the dictionary within this time mean that the live instruments alone do not fit. */
+const renewalPauseMs = 1_000
+const provisionalCheckMs = 100
+const heartbeatMs = 1_000
+const encoder = new TextEncoder()
+
+const inRange = (name: string, value: number, low: number, high: number): number => {
+  if (Number.isInteger(value) && value >= low && value <= high) return value
+  throw ShmError.badRequest("open", `${name} is ${value}; give a whole number from ${low} to ${high}`)
+}
+
+interface Provisional {
+  readonly context: number
+  readonly id: number
+  readonly batch: BatchContext
+}
+
+/** Publishes into one ring. Methods throw `TransportError`. */
+export class RingWriter {
+  readonly name: string
+  readonly kind: RingKind
+  readonly where: string
+  readonly #native: NativeAddon.NativeProducer
+  readonly #control: Float64Array
+  readonly #entries = new Map<string, number>()
+  readonly #contexts = new Map<string, number>()
+  readonly #provisional = new Map<string, Provisional>()
+  readonly #timer: NodeJS.Timeout
+  #lastContext: BatchContext | undefined
+  #lastNumber = 0
+  #renewedAt = Number.NEGATIVE_INFINITY
+  #checkedAt = 0
+
+  constructor(options: RingWriterOptions) {
+    const { dir, name } = resolveLocation(options)
+    this.kind = options.kind ?? "trades"
+    this.name = name
+    this.where = `ring "${segmentName(name, this.kind)}" in ${dir}`
+    const capacity = inRange("capacity", options.capacity ?? 1 << 20, MinCapacity, MaxCapacity)
+    const instruments = inRange("instruments", options.instruments ?? 32_768, 1, MaxInstruments)
+    const interval = inRange("timeInterval", options.timeInterval ?? 4_096, 1, MaxCapacity)
+    const block = inRange("blockMicros", options.blockMicros ?? 0, 0, 100_000)
+    const group = options.groupReadable === true ? 1 : 0
+    const schema = RecordSchema[this.kind]
+    this.#native = this.#attempt("open", (addon) =>
+      addon.openProducer(
+        dir,
+        segmentName(name, this.kind),
+        capacity,
+        schema,
+        instruments,
+        interval,
+        block,
+        group
+      )
+    )
+    this.#control = this.#native.control
+    this.#adoptEntries()
+    this.#timer = setInterval(() => this.#native.heartbeat(), heartbeatMs).unref()
+  }
+
+  /** Position after the last row, over all generations. */
+  get position(): number {
+    return this.#control[NativeAddon.ProducerWord.writeSeq]!
+  }
+
+  /** Generation of the producer, from 1. */
+  get epoch(): number {
+    return this.#control[NativeAddon.ProducerWord.epoch]!
+  }
+
+  /** Whether this generation continues the memory of an earlier one. */
+  get takenOver(): boolean {
+    return this.#native.takenOver
+  }
+
+  /** Instruments whose newest row had to be found again because an earlier producer died in mid-batch. */
+  get repaired(): number {
+    return this.#native.repaired
+  }
+
+  /** Bytes of the ring's file. */
+  get bytes(): number {
+    return this.#native.bytes
+  }
+
+  /** Slots. */
+  get capacity(): number {
+    return this.#native.capacity
+  }
+
+  /** How many times a sleeping reader was woken. */
+  get wakes(): number {
+    return this.#control[NativeAddon.ProducerWord.wakes]!
+  }
+
+  /** How many times a blocking reader was given up. */
+  get demotions(): number {
+    return this.#control[NativeAddon.ProducerWord.demotions]!
+  }
+
+  /** Readers connected now. */
+  get connections(): number {
+    return this.#native.connections()
+  }
+
+  /** Publishes all rows of a batch. Cost: one native call; dictionary work only for instruments not seen before. */
+  publish(batch: MarketBatch): void {
+    if (this.#provisional.size > 0) this.#nameProvisional()
+    const context =
+      batch.context === this.#lastContext ? this.#lastNumber : this.#contextNumber(batch.context)
+    if (batch._tag === "TradeBatch" && this.kind === "trades") this.#publishTrades(batch, context)
+    else if (batch._tag === "QuoteBatch" && this.kind === "quotes") this.#publishQuotes(batch, context)
+    else
+      throw ShmError.badRequest("publish", `${this.where} holds ${this.kind}, the batch is a ${batch._tag}`)
+  }
+
+  /** Tells readers of rows that were lost before they came here. */
+  publishGap(gap: Gap): void {
+    if (encoder.encode(gap.dataset).length > MaxDataset)
+      throw ShmError.badRequest("publishGap", `dataset "${gap.dataset}" is longer than ${MaxDataset} bytes`)
+    const instruments = gap.symbols?.map((symbol) => this.#indexOfSymbol(gap.dataset, symbol)) ?? [
+      AllInstruments
+    ]
+    // A symbol that was never published has no index: then the gap is told for all, which errs on the safe side.
+    const known = instruments.includes(undefined) ? [AllInstruments] : instruments
+    for (const index of known) this.#native.publishGap(encodeGap(gap, index!))
+  }
+
+  /** Everything before `position` is committed in the store. */
+  markDurable(position: number): void {
+    this.#native.markDurable(position)
+  }
+
+  /** Ends the generation in order and tells the readers. The files stay for them and for the next producer. */
+  close(): void {
+    clearInterval(this.#timer)
+    this.#native.close()
+  }
+
+  #attempt<A>(operation: string, work: (addon: NativeAddon.NativeAddon) => A): A {
+    try {
+      return work(NativeAddon.load())
+    } catch (cause) {
+      throw ShmError.fromThrown(operation, this.where, cause)
+    }
+  }
+
+  #publishTrades(batch: TradeBatch, context: number): void {
+    const { columns, length } = batch
+    const { buffer } = columns.price
+    const control = this.#control
+    // Written out: this runs per batch, and batches of one row are common.
+    control[firstColumn] = columns.tsEvent.byteOffset
+    control[firstColumn + 1] = columns.tsRecv.byteOffset
+    control[firstColumn + 2] = columns.tradeKey.byteOffset
+    control[firstColumn + 3] = columns.price.byteOffset
+    control[firstColumn + 4] = columns.size.byteOffset
+    control[firstColumn + 5] = columns.instrument.byteOffset
+    control[firstColumn + 6] = columns.tsInDelta.byteOffset
+    control[firstColumn + 7] = columns.publisher.byteOffset
+    control[firstColumn + 8] = columns.priceExponent.byteOffset
+    control[firstColumn + 9] = columns.sizeExponent.byteOffset
+    control[firstColumn + 10] = columns.side.byteOffset
+    control[firstColumn + 11] = columns.flags.byteOffset
+    control[firstColumn + 12] = columns.depth.byteOffset
+    const shared =
+      columns.tsEvent.buffer === buffer &&
+      columns.tsRecv.buffer === buffer &&
+      columns.tradeKey.buffer === buffer &&
+      columns.size.buffer === buffer &&
+      columns.instrument.buffer === buffer &&
+      columns.tsInDelta.buffer === buffer &&
+      columns.publisher.buffer === buffer &&
+      columns.priceExponent.buffer === buffer &&
+      columns.sizeExponent.buffer === buffer &&
+      columns.side.buffer === buffer &&
+      columns.flags.buffer === buffer &&
+      columns.depth.buffer === buffer
+    const memory = shared ? buffer : this.#gathered(batch, TradeLayout, tradeColumns)
+    const texts = batch.textIds === undefined ? undefined : encodeTexts(batch.textIds, length)
+    for (;;) {
+      const missing = this.#native.publishTrades(memory, length, context, texts?.bytes, texts?.lengths)
+      if (missing === 0) return
+      this.#learn(batch, context, missing)
+    }
+  }
+
+  #publishQuotes(batch: QuoteBatch, context: number): void {
+    const { columns, length } = batch
+    const { buffer } = columns.bidPrice
+    let shared = true
+    for (let k = 0; k < quoteColumns.length; k++) {
+      const column = columns[quoteColumns[k]!]
+      this.#control[firstColumn + k] = column.byteOffset
+      shared &&= column.buffer === buffer
+    }
+    const memory = shared ? buffer : this.#gathered(batch, QuoteLayout, quoteColumns)
+    for (;;) {
+      const missing = this.#native.publishQuotes(memory, length, context)
+      if (missing === 0) return
+      this.#learn(batch, context, missing)
+    }
+  }
+
+  /** Columns that lie in several buffers, in one. */
+  #gathered(
+    batch: TradeBatch | QuoteBatch,
+    layout: BatchLayout.BatchLayout,
+    names: ReadonlyArray<string>
+  ): ArrayBuffer {
+    const set = BatchLayout.allocate(layout, batch.length)
+    const columns = batch.columns as unknown as Record<string, Int8Array>
+    names.forEach((name, k) => {
+      const target = set.columns[name] as unknown as Int8Array
+      target.set(columns[name]!.subarray(0, batch.length))
+      this.#control[firstColumn + k] = target.byteOffset
+    })
+    return set.buffer
+  }
+
+  /** Puts the instruments and publishers of rows that the native side did not know into the dictionary. */
+  #learn(batch: TradeBatch | QuoteBatch, context: number, missing: number): void {
+    const { instrument, publisher } = batch.columns
+    const rows = Array.from(this.#control.subarray(firstMiss, firstMiss + missing))
+    try {
+      for (const row of rows) {
+        this.#nameInstrument(batch.context, context, instrument[row]!)
+        this.#namePublisher(batch.context, context, publisher[row]!)
+      }
+    } catch (cause) {
+      if (!(cause instanceof DictionaryFull)) throw cause
+      this.#renew()
+    }
+  }
+
+  #nameInstrument(context: BatchContext, number: number, id: number): void {
+    const instrument = context.instruments.get(id)
+    if (instrument === undefined)
+      this.#provisional.set(`${number}\0${id}`, { context: number, id, batch: context })
+    const symbol = instrument?.symbol ?? `${context.dataset}:#${id}`
+    const index = this.#entryOf(EntryType.instrument, context, number, symbol, 0, id, instrument)
+    this.#native.bindInstrument(number, id, index)
+  }
+
+  #namePublisher(context: BatchContext, number: number, publisher: number): void {
+    const venue = context.venueOf(publisher)
+    if (venue !== undefined)
+      this.#entryOf(
+        EntryType.publisher,
+        context,
+        number,
+        `${context.dataset}:${venue}`,
+        publisher,
+        0,
+        undefined
+      )
+    this.#native.bindPublisher(number, publisher)
+  }
+
+  /** Ids that were published before the registry could name them get their own entry once it can. */
+  #nameProvisional(): void {
+    const now = performance.now()
+    if (now - this.#checkedAt < provisionalCheckMs) return
+    this.#checkedAt = now
+    for (const [key, { context, id, batch }] of this.#provisional) {
+      if (batch.instruments.get(id) === undefined) continue
+      this.#provisional.delete(key)
+      try {
+        this.#nameInstrument(batch, context, id)
+      } catch (cause) {
+        if (!(cause instanceof DictionaryFull)) throw cause
+        this.#renew()
+        return
+      }
+    }
+  }
+
+  #entryOf(
+    type: number,
+    context: BatchContext,
+    number: number,
+    symbol: string,
+    publisher: number,
+    id: number,
+    instrument: Instrument | undefined
+  ): number {
+    const key = entryKey(type, number, symbol, publisher)
+    const known = this.#entries.get(key)
+    if (known !== undefined) return known
+    const index = this.#native.addEntry(
+      type,
+      id,
+      keyKinds.indexOf(context.keyKind),
+      instrument?.priceScale ?? 0,
+      instrument?.sizeScale ?? 0,
+      Math.max(0, assetClasses.indexOf(instrument?.assetClass ?? "unknown")),
+      number,
+      publisher,
+      symbol,
+      context.provider,
+      instrument?.exchange ?? "",
+      encoder.encode(context.dataset).length
+    )
+    if (index === -9) throw new DictionaryFull()
+    if (index < 0)
+      throw ShmError.badRequest(
+        "publish",
+        `symbol "${symbol}" of ${context.provider} does not fit a dictionary entry`
+      )
+    this.#entries.set(key, index)
+    return index
+  }
+
+  /** Goes on in a new segment with an empty dictionary; readers follow without a gap. */
+  #renew(): void {
+    const now = performance.now()
+    if (now - this.#renewedAt < renewalPauseMs)
+      throw ShmError.fromCode(
+        "publish",
+        this.where,
+        "DM_FULL",
+        "more live instruments than the dictionary can hold"
+      )
+    this.#renewedAt = now
+    try {
+      this.#native.renew()
+    } catch (cause) {
+      throw ShmError.fromThrown("publish", this.where, cause)
+    }
+    this.#entries.clear()
+    this.#provisional.clear()
+  }
+
+  #contextNumber(context: BatchContext): number {
+    const key = `${context.provider}\0${context.dataset}\0${context.keyKind}`
+    let number = this.#contexts.get(key)
+    if (number === undefined) {
+      number = Math.max(-1, ...this.#contexts.values()) + 1
+      if (number >= 4_096) throw ShmError.badRequest("publish", "more than 4096 datasets in one ring")
+      this.#contexts.set(key, number)
+    }
+    this.#lastContext = context
+    this.#lastNumber = number
+    return number
+  }
+
+  /** What an earlier generation wrote into the dictionary stays as it is. */
+  #adoptEntries(): void {
+    let from = 0
+    for (let more = this.#native.entries(0); more.length > 0; more = this.#native.entries(from)) {
+      from += more.length
+      for (const entry of more) {
+        if (entry === null) continue
+        this.#entries.set(entryKey(entry.type, entry.context, entry.symbol, entry.publisher), entry.index)
+        this.#contexts.set(`${entry.provider}\0${entry.dataset}\0${keyKinds[entry.keyKind]}`, entry.context)
+      }
+    }
+  }
+
+  #indexOfSymbol(dataset: string, text: string): number | undefined {
+    const symbol = text.startsWith(`${dataset}:`) ? text : `${dataset}:${text}`
+    for (const number of this.#contexts.values()) {
+      const index = this.#entries.get(entryKey(EntryType.instrument, number, symbol, 0))
+      if (index !== undefined) return index
+    }
+    return undefined
+  }
+}
+
+class DictionaryFull extends Error {}
+
+const entryKey = (type: number, context: number, symbol: string, publisher: number): string =>
+  `${type}\0${context}\0${publisher}\0${symbol}`
+
+const encodeTexts = (
+  ids: ReadonlyArray<string>,
+  length: number
+): { bytes: Uint8Array; lengths: Uint8Array } => {
+  const lengths = new Uint8Array(length)
+  const parts: Array<Uint8Array> = []
+  let total = 0
+  for (let i = 0; i < length; i++) {
+    const bytes = encoder.encode(ids[i] ?? "")
+    if (bytes.length > MaxTextId)
+      throw ShmError.badRequest("publish", `trade id "${ids[i]}" is longer than ${MaxTextId} bytes`)
+    parts.push(bytes)
+    lengths[i] = bytes.length
+    total += bytes.length
+  }
+  const bytes = new Uint8Array(total)
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return { bytes, lengths }
+}

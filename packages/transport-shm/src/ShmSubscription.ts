@@ -1,0 +1,220 @@
+/**
+ * Core's `Subscription` over a shared-memory ring: topic, filtered and snapshot + delta on the reader's side. The symbol
+ * filter runs in the native poll; the snapshot comes from the ring's own history with an exact boundary.
+ */
+import { randomUUID } from "node:crypto"
+import {
+  AllSymbols,
+  conditionProblem,
+  type StartPosition,
+  Subscription,
+  type SubscriptionEvent,
+  type SubscriptionHandle,
+  type SubscriptionId,
+  type SubscriptionInfo,
+  type SubscriptionKind,
+  TradeFilter,
+  type TransportError
+} from "@data-manager/core"
+import { Cause, Clock, Effect, Layer, type Pull, Stream } from "effect"
+import type { RingKind } from "./RingLayout.ts"
+import type { RingLocation } from "./RingLocation.ts"
+import { RingReader, type RingReaderOptions, type WaitMode } from "./RingReader.ts"
+import { RingSource } from "./RingSegment.ts"
+import * as ShmError from "./ShmError.ts"
+
+/** Which ring, and how to wait for it. */
+export interface ShmSubscriptionOptions extends RingLocation {
+  readonly kind?: RingKind | undefined
+  readonly mode?: WaitMode | undefined
+  readonly lingerMicros?: number | undefined
+  readonly blocking?: boolean | undefined
+  /** Who subscribes, for `dm ring inspect`; default the process id. */
+  readonly clientId?: string | undefined
+  /** Rows per poll of the stream, 4 to 8,192; default 1,024. */
+  readonly limit?: number | undefined
+}
+
+const none: ReadonlyArray<SubscriptionEvent> = []
+const noneSuppressed = { quantity: 0n, priceChange: 0n, throttle: 0n }
+
+/** A reader with the operator of its kind behind it. */
+class ShmReceiver {
+  readonly id: SubscriptionId = randomUUID()
+  readonly reader: RingReader
+  readonly #filter: TradeFilter | undefined
+  readonly #kind: SubscriptionKind
+  readonly #clientId: string
+  readonly #createdAt: bigint
+
+  constructor(reader: RingReader, kind: SubscriptionKind, clientId: string, createdAt: bigint) {
+    this.reader = reader
+    this.#kind = kind
+    this.#clientId = clientId
+    this.#createdAt = createdAt
+    this.#filter = kind._tag === "Filtered" ? new TradeFilter(kind) : undefined
+  }
+
+  poll(limit: number): ReadonlyArray<SubscriptionEvent> {
+    if (this.reader.isClosed) return none
+    const events = this.reader.poll(limit)
+    return this.#filter === undefined ? events : this.#filtered(this.#filter, events)
+  }
+
+  /** Milliseconds until a throttled trade is due, or undefined. */
+  get dueIn(): number | undefined {
+    const due = this.#filter?.nextDue
+    return due === undefined ? undefined : Math.max(0, due - performance.now())
+  }
+
+  get info(): SubscriptionInfo {
+    const stats = this.reader.stats
+    return {
+      id: this.id,
+      clientId: this.#clientId,
+      kind: this.#kind,
+      createdAt: this.#createdAt,
+      delivered: this.#filter?.delivered ?? BigInt(stats.delivered),
+      suppressed: this.#filter?.suppressed ?? noneSuppressed,
+      lost: BigInt(stats.lost),
+      gaps: BigInt(stats.gaps),
+      lag: BigInt(stats.lag)
+    }
+  }
+
+  #filtered(filter: TradeFilter, events: ReadonlyArray<SubscriptionEvent>): ReadonlyArray<SubscriptionEvent> {
+    const now = performance.now()
+    const out: Array<SubscriptionEvent> = []
+    if (events.length === 0 && filter.pending > 0)
+      for (const batch of filter.flush(now)) out.push({ _tag: "Batch", batch })
+    for (const event of events) {
+      if (event._tag !== "Batch" || event.batch._tag !== "TradeBatch") out.push(event)
+      else for (const batch of filter.apply(event.batch, now)) out.push({ _tag: "Batch", batch })
+    }
+    return out
+  }
+}
+
+/** Waits until the receiver may have something, the scope ends it, or a throttled trade is due. */
+const ready = (receiver: ShmReceiver): Effect.Effect<void> =>
+  Effect.callback<void>((resume) => {
+    let timer: NodeJS.Timeout | undefined
+    const cancel = receiver.reader.wait(() => done())
+    const done = (): void => {
+      clearTimeout(timer)
+      cancel()
+      resume(Effect.void)
+    }
+    const due = receiver.dueIn
+    if (due !== undefined) timer = setTimeout(done, Math.ceil(due))
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      cancel()
+    })
+  })
+
+type Events = readonly [SubscriptionEvent, ...Array<SubscriptionEvent>]
+
+const pull = (receiver: ShmReceiver, limit: number): Pull.Pull<Events, TransportError> =>
+  Effect.suspend((): Pull.Pull<Events, TransportError> => {
+    if (receiver.reader.isClosed) return Cause.done()
+    let events: ReadonlyArray<SubscriptionEvent>
+    try {
+      events = receiver.poll(limit)
+    } catch (cause) {
+      return Effect.fail(ShmError.fromThrown("receive", receiver.reader.source.where, cause))
+    }
+    if (events.length > 0) return Effect.succeed(events as Events)
+    return Effect.flatMap(ready(receiver), () => pull(receiver, limit))
+  })
+
+const problemOf = (
+  kind: SubscriptionKind,
+  rows: RingKind,
+  start: StartPosition | undefined
+): string | undefined => {
+  if (kind.symbols.length === 0) return `no symbols; give some, or "${AllSymbols}"`
+  if (kind._tag === "Filtered")
+    return rows === "trades" ? conditionProblem(kind) : `conditions are for trades, this ring holds ${rows}`
+  const depth =
+    kind._tag === "SnapshotDelta" ? kind.snapshotDepth : start?._tag === "LastPerSymbol" ? start.count : 0
+  if (!(Number.isInteger(depth) && depth >= 0 && depth <= 8_192)) return `depth is ${depth}; give 0 to 8192`
+  if (kind._tag === "SnapshotDelta" && start !== undefined && start._tag !== "Latest")
+    return "a snapshot starts at the newest rows; leave the start position out"
+  return undefined
+}
+
+const startOf = (kind: SubscriptionKind, start: StartPosition | undefined): StartPosition =>
+  kind._tag === "SnapshotDelta"
+    ? { _tag: "LastPerSymbol", count: kind.snapshotDepth }
+    : (start ?? { _tag: "Latest" })
+
+/** A connection to one ring; its scope ends all its subscriptions. */
+export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions) {
+  const rows = options.kind ?? "trades"
+  const clientId = options.clientId ?? `pid ${process.pid}`
+  const limit = options.limit ?? 1_024
+  const receivers = new Map<SubscriptionId, ShmReceiver>()
+  const source = yield* Effect.acquireRelease(
+    Effect.try({
+      try: () => {
+        const opened = new RingSource(options, rows)
+        opened.open()
+        return opened
+      },
+      catch: (cause) => ShmError.fromThrown("connect", options.name, cause)
+    }),
+    (opened) => Effect.sync(() => opened.close())
+  )
+
+  const end = (receiver: ShmReceiver) =>
+    Effect.sync(() => {
+      receiver.reader.close()
+      receivers.delete(receiver.id)
+    })
+  const open = (kind: SubscriptionKind, start: StartPosition | undefined, createdAt: bigint) =>
+    Effect.try({
+      try: () => {
+        const problem = problemOf(kind, rows, start)
+        if (problem !== undefined) throw ShmError.badRequest("subscribe", problem)
+        const { mode, lingerMicros, blocking } = options
+        const reading: RingReaderOptions = {
+          name: options.name,
+          kind: rows,
+          source,
+          client: clientId,
+          mode,
+          lingerMicros,
+          blocking
+        }
+        const reader = new RingReader({ ...reading, symbols: kind.symbols, start: startOf(kind, start) })
+        const receiver = new ShmReceiver(reader, kind, clientId, createdAt)
+        receivers.set(receiver.id, receiver)
+        return receiver
+      },
+      catch: (cause) => ShmError.fromThrown("subscribe", source.where, cause)
+    })
+  const subscribe = Effect.fnUntraced(function* (kind: SubscriptionKind, start?: StartPosition) {
+    const createdAt = yield* Clock.currentTimeNanos
+    const receiver = yield* Effect.acquireRelease(open(kind, start, createdAt), end)
+    const handle: SubscriptionHandle = {
+      info: Effect.sync(() => receiver.info),
+      receive: Stream.fromPull(Effect.succeed(pull(receiver, limit))),
+      poll: (rowLimit) => receiver.poll(rowLimit)
+    }
+    return handle
+  })
+  const unsubscribe = (id: SubscriptionId) => {
+    const receiver = receivers.get(id)
+    return receiver === undefined
+      ? Effect.fail(ShmError.badRequest("unsubscribe", `there is no subscription ${id}`))
+      : end(receiver)
+  }
+  const list = Effect.sync(() => [...receivers.values()].map((receiver) => receiver.info))
+  yield* Effect.addFinalizer(() => Effect.forEach([...receivers.values()], end, { discard: true }))
+  return Subscription.of({ name: options.name, subscribe, unsubscribe, list })
+})
+
+/** The subscription as a layer: building it finds and checks the ring. */
+export const layer = (options: ShmSubscriptionOptions): Layer.Layer<Subscription, TransportError> =>
+  Layer.effect(Subscription, make(options))
