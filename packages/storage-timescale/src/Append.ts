@@ -387,7 +387,7 @@ const selection = (
 /** Adds the selected rows to day counts and bars. */
 const keepRollups = Effect.fnUntraced(function* (
   connection: PgConnection,
-  { scan, scales, writer, rollups }: Prepared,
+  { scan, scales, writer, claim, rollups }: Prepared,
   way: Way,
   horizon: RollupRefill.Horizon,
   selected: Uint8Array | undefined
@@ -402,6 +402,14 @@ const keepRollups = Effect.fnUntraced(function* (
   if (refilled !== undefined && !way.alone) return yield* new NeedsLock()
   yield* Rollup.addDays(connection)
   const counting = refilled === undefined ? selected : RollupRefill.without(scan, refilled, selected)
-  yield* Rollup.addBars(connection, writer, batch, scan, scales, counting)
+  // Staged rows meet stored ones, so their bars do, too.
+  const newAfter = way.staged ? Number.POSITIVE_INFINITY : yield* lastSecond(connection, claim)
+  yield* Rollup.addBars(connection, writer, { batch, scan, scales, selected: counting, newAfter })
   if (refilled !== undefined) yield* RollupRefill.finish(connection, scan, refilled)
 })
+
+/** The second of the last row that the run has written, negative infinity where it has written none. */
+const lastSecond = (connection: PgConnection, claim: AppendClaim): Effect.Effect<number, StoreError> =>
+  Effect.map(Ledger.lastTime(connection, claim), (time) =>
+    time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
+  )

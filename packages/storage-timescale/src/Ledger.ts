@@ -82,17 +82,17 @@ export const resultOf = Effect.fnUntraced(function* (connection: PgConnection, {
   return result
 })
 
-/** Largest time of the run's committed rows, as text for SQL; null where it has none. */
+/** Largest time of the run's committed rows, in whole microseconds as ns since the epoch. */
 export const lastTime = (
   connection: PgConnection,
   { run }: Segment
-): Effect.Effect<string | null, StoreError> =>
+): Effect.Effect<bigint | undefined, StoreError> =>
   Effect.map(
-    connection.query<SqlRow & { readonly last: string | null }>(
-      "SELECT max(last_ts)::text AS last FROM ingest_segments WHERE run_id = $1",
+    connection.query<SqlRow & { readonly last: bigint | null }>(
+      `SELECT ${microsOf("max(last_ts)")} AS last FROM ingest_segments WHERE run_id = $1`,
       [run]
     ),
-    ([row]) => row!.last
+    ([row]) => (row!.last === null ? undefined : row!.last * 1000n)
   )
 
 const refuse = (detail: string): Effect.Effect<never, StoreError> =>

@@ -1,6 +1,7 @@
 /**
  * Range partitions of the row tables: made ahead and on demand, by UTC day for recent times and by month before, so that
- * fifteen years stay a few hundred tables.
+ * fifteen years stay a few hundred tables. Times that no market has rows of share a partition each, so that a file of
+ * nonsense cannot make thousands.
  *
  * A partition is made as a table of its own and then attached, which blocks neither readers nor writers of the others.
  * One advisory lock keeps processes from making the same one twice. What exists is remembered in the process; whoever
@@ -35,6 +36,9 @@ export const partitionedTables = Object.keys(cuts) as ReadonlyArray<PartitionedT
 
 /** Days before now that are cut by day, by default. */
 export const RECENT_DAYS = 30
+/** Days from now on that are cut like recent ones; later ones by month, and after a year by year. */
+const COMING_DAYS = 30
+const FAR_DAYS = 400
 
 /** Held while partitions are made, folded or dropped: "dmpart" as a number. */
 const PARTITION_LOCK = 110_426_845_442_676n
@@ -57,6 +61,10 @@ const dayNumber = (year: number, month: number, day: number): number => {
   date.setUTCFullYear(year, month, day)
   return Math.floor(date.getTime() / 86_400_000)
 }
+
+/** Everything before 1990 and everything from 2100 on, as far as 64 bits of nanoseconds reach. */
+const longAgo: DayRange = { from: dayNumber(1677, 0, 1), to: dayNumber(1990, 0, 1) }
+const farAway: DayRange = { from: dayNumber(2100, 0, 1), to: dayNumber(2263, 0, 1) }
 
 /** The unit of time that contains a day. */
 const unitRange = (unit: Unit, day: number): DayRange => {
@@ -129,21 +137,32 @@ const find = (sorted: ReadonlyArray<DayRange>, day: number): DayRange | undefine
   return undefined
 }
 
-/** The ranges to make so that every day lies in one: whole units, unless a part of the unit exists already. */
+/** What a day outside of the recent window is put together with, where nothing of it exists yet. */
+const coarseRange = (table: PartitionedTable, day: number, recentTo: number): DayRange => {
+  if (day < longAgo.to) return longAgo
+  if (day >= farAway.from) return farAway
+  return unitRange(day < recentTo - COMING_DAYS + FAR_DAYS ? cuts[table].old : "year", day)
+}
+
+/**
+ * The ranges to make so that every day lies in one: whole units, unless a part of the unit exists already. Days from
+ * `recentFrom` to `recentTo` are cut finely.
+ */
 export const missingRanges = (
   table: PartitionedTable,
   existing: ReadonlyArray<DayRange>,
   days: ReadonlyArray<number>,
-  recentFrom: number
+  recentFrom: number,
+  recentTo = Number.POSITIVE_INFINITY
 ): ReadonlyArray<DayRange> => {
   const known = [...existing]
   const out: Array<DayRange> = []
   for (const day of days) {
     if (find(known, day) !== undefined) continue
-    const { recent, old } = cuts[table]
-    const coarse = unitRange(old, day)
+    const coarse = coarseRange(table, day, recentTo)
     const isFree = known.every((range) => range.to <= coarse.from || coarse.to <= range.from)
-    const range = coarse.to <= recentFrom && isFree ? coarse : unitRange(recent, day)
+    const isOutside = coarse.to <= recentFrom || coarse.from >= recentTo
+    const range = isOutside && isFree ? coarse : unitRange(cuts[table].recent, day)
     out.push(range)
     known.push(range)
     known.sort((a, b) => a.from - b.from)
@@ -151,13 +170,20 @@ export const missingRanges = (
   return out
 }
 
+/** New partitions per transaction: each takes a handful of the server's locks. */
+const PER_TRANSACTION = 40
+
 const create = Effect.fnUntraced(function* (
   connection: PgConnection,
   table: PartitionedTable,
   range: DayRange
 ) {
   const name = partitionName(table, range)
-  yield* connection.query(`CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)`)
+  // Bars of an hour are merged into again and again: room in the page keeps the updates out of the index.
+  const storage = table === "bar_1h" ? " WITH (fillfactor = 60)" : ""
+  yield* connection.query(
+    `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)${storage}`
+  )
   yield* connection.query(
     `ALTER TABLE ${table} ATTACH PARTITION ${name} FOR VALUES FROM (${bound(range.from)}) TO (${bound(range.to)})`
   )
@@ -201,18 +227,19 @@ export const make = (pool: PgPool, recentDays: number = RECENT_DAYS): Partitions
   const ensure: Partitions["ensure"] = Effect.fnUntraced(function* (table, days) {
     const cached = known.get(table) ?? []
     if (days.every((day) => find(cached, day) !== undefined)) return
-    const recentFrom = (yield* today) - recentDays
-    const found = yield* withLock(
-      pool,
-      "make partitions",
-      Effect.fnUntraced(function* (connection) {
-        const existing = yield* list(connection, [table])
-        const missing = missingRanges(table, existing, days, recentFrom)
-        for (const range of missing) yield* create(connection, table, range)
-        return missing.length === 0 ? existing : yield* list(connection, [table])
-      })
-    )
-    remember(found, [table])
+    const now = yield* today
+    const round = Effect.fnUntraced(function* (connection: PgConnection) {
+      const existing = yield* list(connection, [table])
+      const missing = missingRanges(table, existing, days, now - recentDays, now + COMING_DAYS)
+      for (const range of missing.slice(0, PER_TRANSACTION)) yield* create(connection, table, range)
+      const found = missing.length === 0 ? existing : yield* list(connection, [table])
+      return { found, isDone: missing.length <= PER_TRANSACTION }
+    })
+    for (let isDone = false; !isDone; ) {
+      const made = yield* withLock(pool, "make partitions", round)
+      remember(made.found, [table])
+      isDone = made.isDone
+    }
   })
 
   return {
@@ -259,6 +286,8 @@ const foldMonth = Effect.fnUntraced(function* (
 ) {
   const days = (yield* list(connection, [table])).filter((p) => p.from >= month.from && p.to <= month.to)
   if (days.length === 0 || days.some((p) => p.to - p.from > 1)) return
+  // Who waits for a lock makes everybody behind wait, too: rather fail, and try again with the next round.
+  yield* connection.query("SET LOCAL lock_timeout = '10s'")
   const name = partitionName(table, month)
   yield* connection.query(`CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)`)
   // Writers of these days wait; readers go on until the swap.

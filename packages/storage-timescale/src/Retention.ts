@@ -16,6 +16,8 @@ export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: b
   return yield* pool.transaction(
     "expire trades",
     Effect.fnUntraced(function* (connection) {
+      // Who waits for a lock makes everybody behind wait, too: rather fail as contention, to be tried again.
+      yield* connection.query("SET LOCAL lock_timeout = '10s'")
       yield* Partitions.lock(connection)
       const day = Partitions.dayOfTime(before)
       const gone = (yield* Partitions.list(connection, ["trade"])).filter((partition) => partition.to <= day)
@@ -41,15 +43,16 @@ export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: b
   )
 })
 
-/** Applies `keepDays` now and once an hour, until interrupted; also folds old partitions and makes those ahead. */
+/**
+ * Applies `keepDays` now and once an hour, until interrupted; also folds old partitions and makes those ahead. What fails is
+ * logged and tried again with the next round.
+ */
 export const maintain = (
   pool: PgPool,
   partitions: Partitions.Partitions,
   keepDays: number | undefined
-): Effect.Effect<never, StoreError> =>
-  Effect.gen(function* () {
-    yield* partitions.ensureAhead()
-    yield* partitions.fold
+): Effect.Effect<never> => {
+  const expire = Effect.gen(function* () {
     if (keepDays === undefined) return
     const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
     const { partitions: dropped } = yield* expireTrades(pool, now - BigInt(keepDays) * UnixNanos.PerDay)
@@ -59,4 +62,12 @@ export const maintain = (
       partitions: dropped,
       keep_days: keepDays
     })
+  })
+  const logged = (what: string, step: Effect.Effect<unknown, StoreError>): Effect.Effect<unknown> =>
+    Effect.catch(step, (error) => Effect.logWarning(`${what} failed, next try in an hour: ${error.message}`))
+  return Effect.gen(function* () {
+    yield* logged("making partitions ahead", partitions.ensureAhead())
+    yield* logged("removing trades beyond their retention", expire)
+    yield* logged("folding old partitions", partitions.fold)
   }).pipe(Effect.repeat(Schedule.spaced(Duration.hours(1))), Effect.andThen(Effect.never))
+}

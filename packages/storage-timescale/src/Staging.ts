@@ -254,12 +254,12 @@ export interface Replaced {
 export const findReplaced = Effect.fnUntraced(function* (
   connection: PgConnection,
   batch: StagedBatch,
-  after: string | null
+  after: bigint | undefined
 ) {
   const { table, scan } = batch
   const { key, columns } = table
   const group = key.slice(0, -1)
-  const foreign = after === null ? "true" : `t.ts > '${after}'`
+  const foreign = after === undefined ? "true" : `t.ts > '${timestampParameter(after)}'`
   yield* connection.query(/* sql */ `
     WITH first AS MATERIALIZED (
       SELECT DISTINCT ON (${key.join(", ")}) * FROM new_${table.table} ORDER BY ${key.join(", ")}, n

@@ -144,7 +144,7 @@ describe("append", () => {
     ]) {
       assert.strictEqual(await put([batch.slice(0, 70)]), "70/0/0", batch._tag)
       assert.strictEqual(await put([batch]), "50/70/0", batch._tag)
-      const changed = BatchRow.select(batch as TradeBatch, [3, 100])
+      const changed = BatchRow.select(batch as unknown as TradeBatch, [3, 100])
       changed.columns.flags?.fill(99)
       if (changed._tag !== ("TradeBatch" as string) && "open" in changed.columns)
         (changed.columns.open as BigInt64Array).fill(77n)

@@ -249,7 +249,8 @@ CREATE TABLE bar_1m (
 CREATE UNIQUE INDEX bar_1m_identity ON bar_1m (instrument_id, bucket);
 CREATE TABLE bar_1h (LIKE bar_1m) PARTITION BY RANGE (bucket);
 CREATE UNIQUE INDEX bar_1h_identity ON bar_1h (instrument_id, bucket);
-CREATE TABLE bar_1d (LIKE bar_1m INCLUDING ALL);
+-- merged into with every segment: room in the page keeps its updates out of the index
+CREATE TABLE bar_1d (LIKE bar_1m INCLUDING ALL) WITH (fillfactor = 50);
 
 -- rows per instrument, schema and UTC day, kept right in the same transaction
 CREATE TABLE row_days (
@@ -260,7 +261,7 @@ CREATE TABLE row_days (
   first_at      int8 NOT NULL,
   last_at       int8 NOT NULL,
   PRIMARY KEY (instrument_id, schema, day)
-);
+) WITH (fillfactor = 50);
 
 -- rows whose key met different content: the one that was not kept
 CREATE TABLE row_conflicts (
