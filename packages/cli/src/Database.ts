@@ -8,7 +8,8 @@ import {
   InstrumentRegistry,
   type MarketStore,
   type StoreError,
-  type StoreMigrations
+  type StoreMigrations,
+  type SymbolEntry
 } from "@data-manager/core"
 import { PgServer, TimescaleStore } from "@data-manager/storage-timescale"
 import { defaultDataDirectory, EmbeddedServer } from "@data-manager/storage-timescale/embedded"
@@ -16,6 +17,7 @@ import { Effect, Layer, type Scope } from "effect"
 import { atLogLevel } from "./Action.ts"
 import * as ConfigFile from "./ConfigFile.ts"
 import type { Session } from "./Session.ts"
+import * as SymbolsFile from "./SymbolsFile.ts"
 
 /** Where `dm demo` keeps its database: beside the usual place, never in it. */
 export const demoDirectory = (): string => `${defaultDataDirectory()}-demo`
@@ -83,11 +85,13 @@ type StoreServices = MarketStore | StoreMigrations | InstrumentRegistry
 export const withStoreOf = <A, E, R>(
   session: Session,
   loaded: ConfigFile.LoadedConfig,
-  effect: Effect.Effect<A, E, R>
+  effect: Effect.Effect<A, E, R>,
+  configured: ReadonlyArray<SymbolEntry> = []
 ): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
-  Effect.provide(effect, InstrumentRegistry.layer.pipe(Layer.provideMerge(storeLayer(loaded)))).pipe(
-    withLogs(session, loaded)
-  )
+  Effect.provide(
+    effect,
+    InstrumentRegistry.layerWith({ configured }).pipe(Layer.provideMerge(storeLayer(loaded)))
+  ).pipe(withLogs(session, loaded))
 
 /** Runs an effect with the migrations of a configuration's database, whose schema need not be there. */
 export const withMigrationsOf = <A, E, R>(
@@ -105,3 +109,14 @@ export const withStore = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | StoreError | ConfigError, Exclude<R, StoreServices>> =>
   Effect.flatMap(loadConfig(session), (loaded) => withStoreOf(session, loaded, effect))
+
+/** `withStore`, and the registry knows the entries of the configuration's symbols file. */
+export const withRegistry = <A, E, R>(
+  session: Session,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | StoreError | ConfigError, Exclude<R, StoreServices>> =>
+  Effect.gen(function* () {
+    const loaded = yield* loadConfig(session)
+    const configured = yield* SymbolsFile.load(ConfigFile.symbolsFile(loaded, session.cwd))
+    return yield* withStoreOf(session, loaded, effect, configured)
+  })

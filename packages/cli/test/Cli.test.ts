@@ -3,10 +3,10 @@ import type { ServerFacts } from "@data-manager/storage-timescale"
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "effect/cli"
 import { checkNode, judgeDisk, judgeServer } from "../src/actions/Doctor.ts"
-import { symbolTypeOf } from "../src/actions/Symbols.ts"
 import { dm } from "../src/Cli.ts"
 import { exitCodes } from "../src/Help.ts"
 import { matchesPattern } from "../src/SymbolLookup.ts"
+import { symbolTypeOf } from "../src/SymbolType.ts"
 
 interface Listed {
   readonly path: string

@@ -292,6 +292,9 @@ describe("reading back", () => {
 
 describe("symbols", () => {
   it("are listed, added, resolved and removed for good", async () => {
+    mkdirSync(place.path("config"))
+    const configured = '[[symbols]]\nsymbol = "GLBX.MDP3:NQ.c.0"\nprovider = "databento"\n'
+    writeFileSync(place.path("config", "symbols.toml"), configured)
     const added = json(
       await place.run([
         "symbols",
@@ -317,6 +320,8 @@ describe("symbols", () => {
     const known = json(list).symbols.map((one: { symbol: string }) => one.symbol)
     assert.include(known, symbol)
     assert.include(known, "GLBX.MDP3:ES.FUT")
+    const file = json(list).symbols.find((one: { symbol: string }) => one.symbol === "GLBX.MDP3:NQ.c.0")
+    assert.deepInclude(file.entry, { source: "config", stype_in: "continuous" })
     assert.strictEqual(json(resolved).resolved[0].symbol, symbol)
     const removed = await place.run(["symbols", "remove", "GLBX.MDP3:ES.FUT"])
     assert.deepStrictEqual(
@@ -328,8 +333,9 @@ describe("symbols", () => {
       place.run(["symbols", "list", "-s", "GLBX.MDP3:*", "--removed", "--json"]),
       place.run(["symbols", "remove", "GLBX.MDP3:NOSUCH"])
     ])
-    assert.deepStrictEqual(json(after).symbols, [])
-    assert.strictEqual(json(tombstones).symbols.length, 1)
+    const names = (result: Outcome) => json(result).symbols.map((one: { symbol: string }) => one.symbol)
+    assert.deepStrictEqual(names(after), ["GLBX.MDP3:NQ.c.0"])
+    assert.deepStrictEqual(names(tombstones), ["GLBX.MDP3:ES.FUT", "GLBX.MDP3:NQ.c.0"])
     assert.strictEqual(missing.code, 1)
   })
 })

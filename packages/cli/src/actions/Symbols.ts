@@ -11,13 +11,14 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import type { Action } from "../Action.ts"
-import { withStore } from "../Database.ts"
+import { withRegistry } from "../Database.ts"
 import { UsageError } from "../ExitCode.ts"
 import { plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import { checkRange } from "../RowRead.ts"
 import type { Session } from "../Session.ts"
 import { askedRange, lookUp, matchesPattern } from "../SymbolLookup.ts"
+import { symbolTypeOf } from "../SymbolType.ts"
 import { table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
 
@@ -149,7 +150,7 @@ const wanted =
       ))
 
 export const list = (session: Session, options: ListOptions): Action =>
-  withStore(
+  withRegistry(
     session,
     Effect.gen(function* () {
       const store = yield* MarketStore
@@ -193,16 +194,6 @@ interface AddOptions {
   readonly disabled: boolean
 }
 
-/** What a symbol's form says: `ES.FUT` is a parent, `ES.c.0` continuous, digits alone an instrument number. */
-export const symbolTypeOf = (rawSymbol: string): SymbolType =>
-  /^[^.]+\.(FUT|OPT|SPOT)$/.test(rawSymbol)
-    ? "parent"
-    : /^[^.]+\.[cnv]\.\d+$/.test(rawSymbol)
-      ? "continuous"
-      : /^\d+$/.test(rawSymbol)
-        ? "instrument_id"
-        : "raw_symbol"
-
 const entryLine = (entry: SymbolEntry): string => {
   const schemas = entry.schemas.length === 0 ? "default schemas" : entry.schemas.join(", ")
   return `${entry.symbol} (${entry.provider}, ${entry.stypeIn}, ${schemas})`
@@ -215,7 +206,7 @@ export const add = (session: Session, options: AddOptions): Action =>
       return yield* new UsageError({
         message: `"${options.symbol}" does not name its dataset; write DATASET:SYMBOL, such as GLBX.MDP3:ES.FUT`
       })
-    const entry = yield* withStore(
+    const entry = yield* withRegistry(
       session,
       InstrumentRegistry.use((registry) =>
         registry.add({
@@ -237,7 +228,7 @@ export const add = (session: Session, options: AddOptions): Action =>
 
 export const remove = (session: Session, options: { readonly symbol: string }): Action =>
   Effect.gen(function* () {
-    const entry = yield* withStore(
+    const entry = yield* withRegistry(
       session,
       InstrumentRegistry.use((registry) => registry.remove(options.symbol))
     )
@@ -255,7 +246,7 @@ interface ResolveOptions {
 export const resolve = (session: Session, options: ResolveOptions): Action =>
   Effect.gen(function* () {
     yield* checkRange(options.start, options.end)
-    yield* withStore(
+    yield* withRegistry(
       session,
       Effect.gen(function* () {
         const store = yield* MarketStore
