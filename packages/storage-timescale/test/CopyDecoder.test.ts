@@ -175,7 +175,7 @@ describe("fields against PostgreSQL's own text", () => {
 })
 
 /** Every byte of a small transcript, about 400 places of a large one. */
-const stepOf = (bytes: Uint8Array): number => bytes.length < 4_000 ? 1 : Math.floor(bytes.length / 400) | 1
+const stepOf = (bytes: Uint8Array): number => (bytes.length < 4_000 ? 1 : Math.floor(bytes.length / 400) | 1)
 
 describe("bytes cut anywhere", () => {
   it("a captured COPY of each kind, split at every byte and into single bytes", () => {
