@@ -18,14 +18,7 @@ import type {
   TradeKey,
   TradeLayout
 } from "@data-manager/core"
-import {
-  ABSENT_I32,
-  ABSENT_I64_HIGH,
-  ABSENT_I64_LOW,
-  ABSENT_U16,
-  ABSENT_U32,
-  BarFromProvider
-} from "@data-manager/core"
+import { BarFromProvider } from "@data-manager/core"
 import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { PRICE_EXPONENT } from "./dbn/Sentinel.ts"
 
@@ -36,6 +29,14 @@ type Ordinals = TradeKey.OrdinalCounter
 type Builder<L extends typeof TradeLayout | typeof QuoteLayout | typeof BarLayout | typeof BookLayout> =
   BatchBuilder<L, MarketBatch>
 
+// The sentinels of the batches as constants of this module: an imported binding is looked up at every use, which costs
+// the loops below a third of their speed.
+/** High word of an absent i64; the low one is -1. */
+const ABSENT_HIGH = 0x7fffffff
+const ABSENT_I32 = -2147483648
+const ABSENT_U32 = 0xffffffff
+const ABSENT_U16 = 0xffff
+
 /** 'T' */
 const TRADE = 0x54
 
@@ -44,9 +45,11 @@ const sides = new Uint8Array(256)
 sides[0x42] = 1
 sides[0x41] = 2
 
-/** Whether a u64 time is undefined, or beyond what an i64 column can hold. */
-const isAbsentTime = (low: number, high: number): boolean =>
-  high < 0 || (high === ABSENT_I64_HIGH && low === ABSENT_I64_LOW)
+/**
+ * Whether a u64 time, by its high word, is undefined or beyond what an i64 column can hold: from 2262-04-11T23:47:12Z on,
+ * four seconds before the absent value.
+ */
+const isAbsentTime = (high: number): boolean => high >>> 0 >= ABSENT_HIGH
 
 /**
  * Rows per tile. A loop over one row's dozen columns runs out of registers; loops over a few columns each, over as many
@@ -91,9 +94,11 @@ const tradeTile = (
   const first = builder.length
   const limit = Math.min(block.end, from + Math.min(TILE_ROWS, builder.capacity - first) * stride)
   const end = tradeSmall(words, from, limit, head, builder)
+  const row = first + (end - from) / stride
   tradeWide(words, from, end, stride, builder)
-  tradeKeys(words, from, end, stride, builder, ordinals)
-  finish(builder, first, first + (end - from) / stride)
+  const { instrument, publisher } = builder.columns
+  ordinals.fill(instrument, publisher, builder.words.tsEvent, builder.words.tradeKey, first, row)
+  finish(builder, first, row)
   return end
 }
 
@@ -113,7 +118,7 @@ const tradeSmall = (
     const lead = words[p]!
     const event = words[p + 7]!
     if ((lead & 0xffff) !== head || (event & 0xff) !== TRADE) break
-    if (isAbsentTime(words[p + 2]!, words[p + 3]!)) break
+    if (isAbsentTime(words[p + 3]!)) break
     instrument[row] = words[p + 1]!
     tsInDelta[row] = words[p + 10]!
     publisher[row] = lead >>> 16
@@ -131,36 +136,20 @@ const tradeWide = (
   stride: number,
   builder: Builder<typeof TradeLayout>
 ): void => {
-  const { tsEvent, tsRecv, price, size } = builder.words
+  const { tsEvent, tsRecv, price, size, tradeKey } = builder.words
   for (let p = from, j = builder.length * 2; p < end; p += stride, j += 2) {
     tsEvent[j] = words[p + 2]!
     tsEvent[j + 1] = words[p + 3]!
     price[j] = words[p + 4]!
     price[j + 1] = words[p + 5]!
     const received = words[p + 9]!
-    tsRecv[j] = received < 0 ? ABSENT_I64_LOW : words[p + 8]!
-    tsRecv[j + 1] = received < 0 ? ABSENT_I64_HIGH : received
+    tsRecv[j] = received < 0 ? -1 : words[p + 8]!
+    tsRecv[j + 1] = received < 0 ? ABSENT_HIGH : received
     const quantity = words[p + 6]!
     size[j] = quantity
-    size[j + 1] = quantity === -1 ? ABSENT_I64_HIGH : 0
-  }
-}
-
-const tradeKeys = (
-  words: Int32Array,
-  from: number,
-  end: number,
-  stride: number,
-  builder: Builder<typeof TradeLayout>,
-  ordinals: Ordinals
-): void => {
-  const { tradeKey } = builder.words
-  for (let p = from, j = builder.length * 2; p < end; p += stride, j += 2) {
-    const source = words[p]! >>> 16
-    const sequence = words[p + 11]!
-    const ordinal = ordinals.next(words[p + 1]!, source, words[p + 2]!, words[p + 3]!, sequence)
-    tradeKey[j] = (sequence << 16) | ordinal
-    tradeKey[j + 1] = (source << 16) | (sequence >>> 16)
+    size[j + 1] = quantity === -1 ? ABSENT_HIGH : 0
+    // The sequence for now; keys are made of it once the tile's other columns are there.
+    tradeKey[j] = words[p + 11]!
   }
 }
 
@@ -223,7 +212,10 @@ const quoteTile = (
   quoteLevels(words, from, end, stride, builder)
   if (shape.isConsolidated) quoteVenues(words, from, end, stride, builder)
   else quoteCounts(words, from, end, stride, builder)
-  quoteKeys(words, from, end, stride, builder, ordinals, shape)
+  quoteSequences(words, from, end, stride, builder, shape)
+  const { instrument, publisher } = builder.columns
+  const { tsEvent, tsRecv, quoteKey } = builder.words
+  ordinals.fill(instrument, publisher, shape.clock === "ts_recv" ? tsRecv : tsEvent, quoteKey, first, row)
   builder.columns.schema.fill(shape.schema, first, row)
   finish(builder, first, row)
   return end
@@ -246,7 +238,7 @@ const quoteSmall = (
   let p = from
   for (; p < limit; p += stride, row++) {
     const lead = words[p]!
-    if ((lead & 0xffff) !== head || isAbsentTime(words[p + time]!, words[p + time + 1]!)) break
+    if ((lead & 0xffff) !== head || isAbsentTime(words[p + time + 1]!)) break
     const event = words[p + 7]!
     instrument[row] = words[p + 1]!
     tsInDelta[row] = hasDelta ? words[p + 10]! : ABSENT_I32
@@ -269,16 +261,16 @@ const quoteWide = (
   const { tsEvent, tsRecv, price, size } = builder.words
   for (let p = from, j = builder.length * 2; p < end; p += stride, j += 2) {
     const event = words[p + 3]!
-    tsEvent[j] = event < 0 ? ABSENT_I64_LOW : words[p + 2]!
-    tsEvent[j + 1] = event < 0 ? ABSENT_I64_HIGH : event
+    tsEvent[j] = event < 0 ? -1 : words[p + 2]!
+    tsEvent[j + 1] = event < 0 ? ABSENT_HIGH : event
     price[j] = words[p + 4]!
     price[j + 1] = words[p + 5]!
     const received = words[p + 9]!
-    tsRecv[j] = received < 0 ? ABSENT_I64_LOW : words[p + 8]!
-    tsRecv[j + 1] = received < 0 ? ABSENT_I64_HIGH : received
+    tsRecv[j] = received < 0 ? -1 : words[p + 8]!
+    tsRecv[j + 1] = received < 0 ? ABSENT_HIGH : received
     const quantity = words[p + 6]!
     size[j] = quantity
-    size[j + 1] = quantity === -1 ? ABSENT_I64_HIGH : 0
+    size[j + 1] = quantity === -1 ? ABSENT_HIGH : 0
   }
 }
 
@@ -297,10 +289,10 @@ const quoteLevels = (
     askPrice[j + 1] = words[p + 15]!
     const bid = words[p + 16]!
     bidSize[j] = bid
-    bidSize[j + 1] = bid === -1 ? ABSENT_I64_HIGH : 0
+    bidSize[j + 1] = bid === -1 ? ABSENT_HIGH : 0
     const ask = words[p + 17]!
     askSize[j] = ask
-    askSize[j + 1] = ask === -1 ? ABSENT_I64_HIGH : 0
+    askSize[j + 1] = ask === -1 ? ABSENT_HIGH : 0
   }
 }
 
@@ -340,24 +332,21 @@ const quoteVenues = (
   askCount.fill(ABSENT_U32, builder.length, row)
 }
 
-const quoteKeys = (
+/** Sequences where keys will stand; 0 in schemas without. */
+const quoteSequences = (
   words: Int32Array,
   from: number,
   end: number,
   stride: number,
   builder: Builder<typeof QuoteLayout>,
-  ordinals: Ordinals,
   shape: QuoteShape
 ): void => {
   const { quoteKey } = builder.words
-  const time = shape.clock === "ts_recv" ? 8 : 2
-  for (let p = from, j = builder.length * 2; p < end; p += stride, j += 2) {
-    const source = words[p]! >>> 16
-    const sequence = shape.hasSequence ? words[p + 11]! : 0
-    const ordinal = ordinals.next(words[p + 1]!, source, words[p + time]!, words[p + time + 1]!, sequence)
-    quoteKey[j] = (sequence << 16) | ordinal
-    quoteKey[j + 1] = (source << 16) | (sequence >>> 16)
+  if (!shape.hasSequence) {
+    quoteKey.fill(0, builder.length * 2, (builder.length + (end - from) / stride) * 2)
+    return
   }
+  for (let p = from, j = builder.length * 2; p < end; p += stride, j += 2) quoteKey[j] = words[p + 11]!
 }
 
 /** Words from one level of a book to the next. */
@@ -385,7 +374,7 @@ export const gatherBooks = (
     if ((head & 0xff00) !== rtype) break
     const low = words[p + 2]!
     const high = words[p + 3]!
-    if (isAbsentTime(low, high)) {
+    if (isAbsentTime(high)) {
       leftOut("mbp-10 without ts_event", 1)
       p += head & 0xff
       continue
@@ -400,14 +389,14 @@ export const gatherBooks = (
     const j = row * 2
     tsEvent[j] = low
     tsEvent[j + 1] = high
-    tsRecv[j] = recvHigh < 0 ? ABSENT_I64_LOW : words[p + 8]!
-    tsRecv[j + 1] = recvHigh < 0 ? ABSENT_I64_HIGH : recvHigh
+    tsRecv[j] = recvHigh < 0 ? -1 : words[p + 8]!
+    tsRecv[j + 1] = recvHigh < 0 ? ABSENT_HIGH : recvHigh
     bookKey[j] = (sequence << 16) | ordinal
     bookKey[j + 1] = (source << 16) | (sequence >>> 16)
     price[j] = words[p + 4]!
     price[j + 1] = words[p + 5]!
     size[j] = quantity
-    size[j + 1] = quantity === -1 ? ABSENT_I64_HIGH : 0
+    size[j + 1] = quantity === -1 ? ABSENT_HIGH : 0
     instrument[row] = native
     tsInDelta[row] = words[p + 10]!
     publisher[row] = source
@@ -442,10 +431,10 @@ const gatherLevels = (
     askPrice[j + 1] = words[q + 3]!
     const bid = words[q + 4]!
     bidSize[j] = bid
-    bidSize[j + 1] = bid === -1 ? ABSENT_I64_HIGH : 0
+    bidSize[j + 1] = bid === -1 ? ABSENT_HIGH : 0
     const ask = words[q + 5]!
     askSize[j] = ask
-    askSize[j + 1] = ask === -1 ? ABSENT_I64_HIGH : 0
+    askSize[j + 1] = ask === -1 ? ABSENT_HIGH : 0
     bidCount[l] = words[q + 6]!
     askCount[l] = words[q + 7]!
     q += LEVEL_WORDS
@@ -473,7 +462,7 @@ export const gatherBars = (
     if ((head & 0xff00) !== rtype) break
     const startLow = words[p + 2]!
     const startHigh = words[p + 3]!
-    if (isAbsentTime(startLow, startHigh)) {
+    if (isAbsentTime(startHigh)) {
       leftOut("bars without ts_event", 1)
       p += head & 0xff
       continue
@@ -493,8 +482,8 @@ export const gatherBars = (
     volumeLow[j + 1] = words[p + 13]!
     volumeHigh[j] = 0
     volumeHigh[j + 1] = 0
-    tradeCount[j] = ABSENT_I64_LOW
-    tradeCount[j + 1] = ABSENT_I64_HIGH
+    tradeCount[j] = -1
+    tradeCount[j + 1] = ABSENT_HIGH
     instrument[row] = words[p + 1]!
     publisher[row] = head >>> 16
     length[row] = seconds
