@@ -170,8 +170,14 @@ const bookUpdate = (iso: Iso): ReadonlyArray<Field<BookBatch>> => [
   ...record<BookBatch>()
 ]
 
-const jsonValue = (form: Form, text: string): string =>
-  text === "" ? "null" : form === "number" ? text : form === "exact" ? `"${text}"` : JSON.stringify(text)
+/** Text that stands in JSON as it is; nearly all is, and the test is a third of the cost of `JSON.stringify`. */
+const plainText = /^[ !#-[\]-~]*$/
+
+const jsonValue = (form: Form, text: string): string => {
+  if (text === "") return "null"
+  if (form === "number") return text
+  return form === "exact" || plainText.test(text) ? `"${text}"` : JSON.stringify(text)
+}
 
 const jsonMembers = <B>(fields: ReadonlyArray<Field<B>>): ((batch: B, i: number) => string) => {
   const names = fields.map(({ name }) => `"${name}":`)

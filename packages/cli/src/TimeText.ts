@@ -10,15 +10,16 @@ const secondsOf = (t: bigint): bigint => {
  * ISO 8601 with nine digits, as `UnixNanos.toIso`, remembering the date of the last second: neighbouring rows share it.
  */
 export const isoFormatter = (): ((t: bigint) => string) => {
-  let second: bigint | undefined
+  let start = 1n
+  let end = 0n
   let prefix = ""
   return (t) => {
-    const current = secondsOf(t)
-    if (current !== second) {
-      second = current
-      prefix = UnixNanos.toIso(current * UnixNanos.PerSecond).slice(0, -10)
+    if (t < start || t >= end) {
+      start = secondsOf(t) * UnixNanos.PerSecond
+      end = start + UnixNanos.PerSecond
+      prefix = UnixNanos.toIso(start).slice(0, -10)
     }
-    return `${prefix}${Number(t - current * UnixNanos.PerSecond)
+    return `${prefix}${Number(t - start)
       .toString()
       .padStart(9, "0")}Z`
   }

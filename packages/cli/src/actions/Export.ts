@@ -46,6 +46,9 @@ export const formOf = (
   }
 }
 
+/** Rows that are read at a time. The text of a row is larger than the row: small batches keep memory small. */
+const batchRows = 16_384
+
 /** Rows per piece of text that is handed on: large enough to be cheap, small enough to be forgotten soon. */
 const rowsPerWrite = 4096
 
@@ -88,7 +91,7 @@ const writeRows = (options: Options, session: Session, sink: Sink.Sink, format: 
     if (format === "csv") yield* sink.write(`${writer.csvHeader}\n`)
     const period = have === undefined ? undefined : RowRead.rangeOf(options, have, options.start, options.end)
     if (have !== undefined && period !== undefined && period.start < period.end)
-      yield* RowRead.read(options, have.schema, ids, period).pipe(
+      yield* RowRead.read(options, have.schema, ids, period, batchRows).pipe(
         Stream.runForEach((batch) =>
           Effect.gen(function* () {
             yield* writeBatch(sink, format === "csv" ? writer.csv : writer.json, batch, (text) => {
