@@ -48,9 +48,9 @@ export const openWriter = (
     }
   })
 
-/** A new, migrated database. */
-export const openStore = async (): Promise<StoreFixture> => {
-  const database = await createDatabase(process.env.DM_TEST_DATABASE_URL)
+/** A migrated database: a new one, or the given one. */
+export const openStore = async (given?: TestDatabase): Promise<StoreFixture> => {
+  const database = given ?? (await createDatabase(process.env.DM_TEST_DATABASE_URL))
   const scope = Effect.runSync(Scope.make())
   const connect = (options?: Append.AppendOptions) =>
     Effect.runPromise(Scope.provide(openWriter(database, options), scope))
