@@ -70,14 +70,12 @@ export class OrdinalCounter {
   #shift = 32 - FIRST_BITS
   /**
    * One entry of eight words per instrument and publisher, so that a probe touches one cache line: instrument,
-   * publisher + 1 (0 where free), low and high word of the time, first sequence of its microsecond, whether more than one
-   * row came in it, the entry's region of further sequences (0 where it never needed one), ordinal of the first sequence.
+   * publisher + 1 (0 where free), low and high word of the time, first sequence of its microsecond, 0 while one row came in
+   * it and otherwise 1 + the number of further sequences, the entry's region for those (0 where it never needed one),
+   * ordinal of the first sequence.
    */
   #entries = new Int32Array(ENTRY_WORDS << FIRST_BITS)
-  /**
-   * Regions: number of further sequences, then up to `REGION_PAIRS` pairs of sequence and ordinal. An entry keeps the one
-   * it has. Region 0 stays unused.
-   */
+  /** Regions of `REGION_PAIRS` pairs of sequence and ordinal. An entry keeps the one it has. Region 0 stays unused. */
   #regions = new Int32Array(64 * REGION_WORDS)
   #nextRegion = REGION_WORDS
   /** Pairs beyond those of a region, by region: microseconds of nine and more sequences. */
@@ -103,7 +101,11 @@ export class OrdinalCounter {
     entries[at + 2] = timeLow
     entries[at + 3] = timeHigh
     entries[at + 4] = sequence
-    if (entries[at + 5] !== 0) this.#leave(at)
+    if (entries[at + 5] !== 0) {
+      if (entries[at + 5]! > REGION_PAIRS) this.#more.delete(entries[at + 6]!)
+      entries[at + 5] = 0
+      entries[at + 7] = 0
+    }
     return 0
   }
 
@@ -134,12 +136,16 @@ export class OrdinalCounter {
       if (
         entries[at] === id &&
         entries[at + 1] === source + 1 &&
-        entries[at + 5] === 0 &&
+        entries[at + 5]! <= REGION_PAIRS &&
         (step >= 1000 || step <= -1000)
       ) {
         entries[at + 2] = low
         entries[at + 3] = time[j + 1]!
         entries[at + 4] = sequence
+        if (entries[at + 5] !== 0) {
+          entries[at + 5] = 0
+          entries[at + 7] = 0
+        }
       } else {
         ordinal = this.next(id, source, low, time[j + 1]!, sequence)
         entries = this.#entries
@@ -153,29 +159,19 @@ export class OrdinalCounter {
   /** A further row of the microsecond that the entry is in. */
   #within(at: number, publisher: number, sequence: number): number {
     const entries = this.#entries
-    entries[at + 5] = 1
+    if (entries[at + 5] === 0) entries[at + 5] = 1
     if (entries[at + 4] === sequence) return increment(entries, at + 7, publisher)
     if (entries[at + 6] === 0) this.#openRegion(at)
     const region = entries[at + 6]!
-    const count = this.#regions[region]!
-    const end = region + 1 + 2 * count
-    for (let pair = region + 1; pair < end; pair += 2)
+    const count = entries[at + 5]! - 1
+    const end = region + 2 * count
+    for (let pair = region; pair < end; pair += 2)
       if (this.#regions[pair] === sequence) return increment(this.#regions, pair + 1, publisher)
     if (count === REGION_PAIRS) return this.#beyond(region, publisher, sequence)
     this.#regions[end] = sequence
     this.#regions[end + 1] = 0
-    this.#regions[region] = count + 1
+    entries[at + 5] = count + 2
     return 0
-  }
-
-  /** A microsecond in which more than one row came is over. */
-  #leave(at: number): void {
-    const region = this.#entries[at + 6]!
-    this.#entries[at + 5] = 0
-    this.#entries[at + 7] = 0
-    if (region === 0) return
-    if (this.#regions[region] === REGION_PAIRS) this.#more.delete(region)
-    this.#regions[region] = 0
   }
 
   #openRegion(at: number): void {
@@ -234,7 +230,7 @@ export class OrdinalCounter {
 const FIRST_BITS = 10
 const ENTRY_WORDS = 8
 const REGION_WORDS = 16
-const REGION_PAIRS = 7
+const REGION_PAIRS = 8
 
 const increment = (counts: Int32Array, at: number, publisher: number): number => {
   const ordinal = counts[at]! + 1
