@@ -66,6 +66,7 @@ export const gatherTrades = (
   leftOut: CountLeftOut
 ): number => {
   const { words, end } = block
+  const first = builder.length
   let p = from
   while (p < end && builder.length < builder.capacity) {
     const next = tradeTile(block, p, builder, ordinals)
@@ -77,6 +78,7 @@ export const gatherTrades = (
       p += head & 0xff
     } else p = next
   }
+  fillExponents(builder, first, builder.length)
   return p
 }
 
@@ -98,7 +100,7 @@ const tradeTile = (
   tradeWide(words, from, end, stride, builder)
   const { instrument, publisher } = builder.columns
   ordinals.fill(instrument, publisher, builder.words.tsEvent, builder.words.tradeKey, first, row)
-  finish(builder, first, row)
+  builder.length = row
   return end
 }
 
@@ -180,6 +182,7 @@ export const gatherQuotes = (
 ): number => {
   const { words, end } = block
   const rtype = words[from]! & 0xff00
+  const first = builder.length
   let p = from
   while (p < end && builder.length < builder.capacity) {
     const head = words[p]!
@@ -190,6 +193,8 @@ export const gatherQuotes = (
       p += head & 0xff
     } else p = next
   }
+  builder.columns.schema.fill(shape.schema, first, builder.length)
+  fillExponents(builder, first, builder.length)
   return p
 }
 
@@ -216,8 +221,7 @@ const quoteTile = (
   const { instrument, publisher } = builder.columns
   const { tsEvent, tsRecv, quoteKey } = builder.words
   ordinals.fill(instrument, publisher, shape.clock === "ts_recv" ? tsRecv : tsEvent, quoteKey, first, row)
-  builder.columns.schema.fill(shape.schema, first, row)
-  finish(builder, first, row)
+  builder.length = row
   return end
 }
 
@@ -408,8 +412,9 @@ export const gatherBooks = (
     row++
     p += head & 0xff
   }
+  builder.length = row
   builder.columns.schema.fill(schema, first, row)
-  finish(builder, first, row)
+  fillExponents(builder, first, row)
   return p
 }
 
@@ -498,14 +503,13 @@ export const gatherBars = (
 }
 
 /** Prices have nine decimal places, sizes none. */
-const finish = (
+const fillExponents = (
   builder: Builder<typeof TradeLayout> | Builder<typeof QuoteLayout> | Builder<typeof BookLayout>,
   first: number,
   row: number
 ): void => {
   builder.columns.priceExponent.fill(PRICE_EXPONENT, first, row)
   builder.columns.sizeExponent.fill(0, first, row)
-  builder.length = row
 }
 
 const actionName = (schema: string, action: number): string =>
