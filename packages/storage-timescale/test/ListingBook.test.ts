@@ -1,6 +1,6 @@
 import { SeededRandom } from "@data-manager/testing"
 import { assert, describe, it } from "vitest"
-import { type BookClaim, type BookInstrument, ListingBook } from "../src/ListingBook.ts"
+import { type BookClaim, type BookInstrument, type BookListing, ListingBook } from "../src/ListingBook.ts"
 
 /** Days as microseconds. */
 const day = (n: number): bigint => BigInt(n) * 86_400_000_000n
@@ -258,10 +258,12 @@ describe("whatever is claimed", () => {
         const own = [...book.listings].filter((l) => l.instrument === instrument && !l.isRemoved)
         assert.isAbove(own.length, 0)
       }
-      const byText = Map.groupBy(
-        [...book.listings].filter((l) => !l.isRemoved),
-        (l) => l.rawSymbol ?? `#${l.nativeId}`
-      )
+      const byText = new Map<string, Array<BookListing<string>>>()
+      for (const listing of book.listings) {
+        if (listing.isRemoved) continue
+        const text = listing.rawSymbol ?? `#${listing.nativeId}`
+        byText.set(text, [...(byText.get(text) ?? []), listing])
+      }
       for (const listings of byText.values()) {
         const sorted = listings.sort((a, b) => (a.from < b.from ? -1 : 1))
         sorted.forEach((listing, i) => {
