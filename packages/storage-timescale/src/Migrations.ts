@@ -61,13 +61,25 @@ const createLedger = /* sql */ `
     applied_at timestamptz NOT NULL DEFAULT now()
   )`
 
-const hasLedger = (connection: PgConnection) =>
-  Effect.map(
-    connection.query<{ readonly found: boolean }>(
-      `SELECT to_regclass(quote_ident(current_schema()) || '.schema_migrations') IS NOT NULL AS found`
-    ),
-    (rows) => rows[0]?.found === true
+/** Whether our ledger is there. A table of its name with other columns belongs to another program: that is refused. */
+const hasLedger = Effect.fnUntraced(function* (connection: PgConnection) {
+  const [table] = yield* connection.query<{ readonly found: boolean; readonly ours: boolean }>(
+    `SELECT count(*) > 0 AS found,
+            count(*) FILTER (WHERE attname IN ('version', 'name', 'checksum', 'applied_at')) = 4 AS ours
+     FROM pg_attribute
+     WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_migrations') AND attnum > 0
+       AND NOT attisdropped`
   )
+  if (table?.found !== true) return false
+  if (table.ours) return true
+  return yield* Effect.fail(
+    incompatible(
+      "migrate",
+      "this database has a table schema_migrations that is not ours",
+      "use another database, or a schema of its own (?options=-csearch_path%3DNAME in the URL); nothing was changed"
+    )
+  )
+})
 
 const appliedOf = Effect.fnUntraced(function* (connection: PgConnection) {
   if (!(yield* hasLedger(connection))) return []

@@ -138,6 +138,16 @@ describe("migrations", () => {
     )
   })
 
+  it("leave another program's table of migrations alone", async () => {
+    const pool = await fresh(false)
+    await run(pool.query("CREATE TABLE schema_migrations (version varchar PRIMARY KEY)"))
+    for (const attempt of [Migrations.make(pool).up(), Migrations.make(pool).status])
+      assert.match(
+        (await run(Effect.flip(attempt))).message,
+        /schema_migrations that is not ours.*another database/
+      )
+  })
+
   it("are asked for where they lack", async () => {
     const pool = await fresh(false)
     assert.match((await run(Effect.flip(Migrations.requireNewest(pool)))).message, /dm migrate --up/)
@@ -171,6 +181,25 @@ describe("partitions", () => {
       await run(pool.query(`INSERT INTO trade VALUES (${ts}, 1, 1, 1, NULL, 1, NULL, 0, NULL, 1, 0, 0, 0)`))
     }
     assert.deepStrictEqual(await run(pool.query("SELECT count(*) AS n FROM trade")), [{ n: 5n }])
+  })
+
+  it("stay few whatever times a file of nonsense has", async () => {
+    const pool = await fresh()
+    const first = dayOf("1677-09-22")
+    const days = Array.from({ length: 1000 }, (_, i) => first + i * 213)
+    await run(Partitions.make(pool).ensure("quote", days))
+    const [made] = await run(
+      pool.query<{ n: number }>(
+        "SELECT count(*)::int4 AS n FROM pg_inherits WHERE inhparent = 'quote'::regclass"
+      )
+    )
+    // One before 1990, one from 2100 on, months and years in between: 110 years hold some 190 of these days.
+    assert.isBelow(made!.n, 200)
+    for (const [before, last] of [
+      ["1989-12-31", "1990-01-01"],
+      ["2099-12-31", "2100-01-01"]
+    ] as const)
+      await run(Partitions.make(pool).ensure("quote", [dayOf(before), dayOf(last)]))
   })
 
   it("of days fold into their month without losing a row", async () => {
