@@ -436,11 +436,12 @@ describe.concurrent("embedded server", () => {
 
   test("time limits for sessions do not end the ones that keep and stop the server", async (ground) => {
     const dataDir = await prepared(ground)
-    const limits = { statement_timeout: "200ms", idle_session_timeout: "200ms", transaction_timeout: "200ms" }
+    // Long enough for an honest statement on a busy machine.
+    const limits = { statement_timeout: "1s", idle_session_timeout: "1s", transaction_timeout: "1s" }
     const { address, release } = await ground.acquire(dataDir, { settings: { ...fast.settings, ...limits } })
     const before = serverPid(dataDir)
-    assert.match(await query(address, "SELECT pg_sleep(1)").then(String, String), /timeout/)
-    await delay(1000)
+    assert.match(await query(address, "SELECT pg_sleep(10)").then(String, String), /timeout/)
+    await delay(2500)
     const { pid, watched, references } = await run(EmbeddedServer.status(dataDir))
     assert.deepStrictEqual([pid, watched, references?.length], [before, true, 1])
     await release()
