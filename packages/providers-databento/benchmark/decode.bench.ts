@@ -29,7 +29,7 @@ import {
 } from "../src/dbn/index.ts"
 import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 
-const Rows = 4_000_000
+const Rows = 2_000_000
 const Rounds = 9
 /** Bytes handed to the decoder at a time, as a file or socket would. */
 const PushBytes = 256 * 1024
@@ -172,8 +172,9 @@ const mboFile = (trades: Uint8Array<ArrayBuffer>, headerBytes: number): Uint8Arr
   return out
 }
 
-const market = new SyntheticMarket({ trades: Rows, symbols: 2000 })
+const market = new SyntheticMarket({ trades: Rows })
 const trades = concat(market.tradeFile())
+const manySymbols = concat(new SyntheticMarket({ trades: Rows, symbols: 10_000 }).tradeFile())
 const tradesHeader = trades.length - Rows * 48
 const quotes = concat(market.quoteFile(Rows / 2))
 const quotesHeader = quotes.length - (Rows / 2) * 80
@@ -227,6 +228,7 @@ const cases = {
     run: () => bareTrades(tradeWords, tradesHeader / 4, Rows)
   },
   trades: { name: "trades: DBN to batches", run: () => toBatches(trades) },
+  tradesMany: { name: "trades of 10,000 symbols: to batches", run: () => toBatches(manySymbols) },
   bareQuotes: {
     name: "mbp-1: bare gather loop",
     run: () => bareQuotes(quoteWords, quotesHeader / 4, Rows / 2)
@@ -276,7 +278,7 @@ console.log(
 )
 for (const name of names)
   console.log(
-    `${cases[name].name.padEnd(36)} ${rate(name).toFixed(1).padStart(7)} M records/s ${((median(name) * 1e6) / rowsOf.get(name)!).toFixed(1).padStart(8)} ns/record`
+    `${cases[name].name.padEnd(38)} ${rate(name).toFixed(1).padStart(7)} M records/s ${((median(name) * 1e6) / rowsOf.get(name)!).toFixed(1).padStart(8)} ns/record`
   )
 
 let missed = 0
