@@ -35,8 +35,9 @@ const quoteExact = { table: "quote_exact", identity: ["schema", "ts", "quote_key
 const barExact = { table: "bar_exact", identity: ["schema", "ts", "publisher"], kind: exactKind.bars }
 const bookExact = { table: "book_exact", identity: ["schema", "ts", "book_key"], kind: exactKind.book }
 
+// The type stands on the constants: a cast around the CASE would run for every row.
 const side = (column: string): string =>
-  `(CASE ${column} WHEN 1 THEN 'B' WHEN 2 THEN 'S' ELSE 'N' END)::char(1)`
+  `CASE ${column} WHEN 1 THEN 'B'::char(1) WHEN 2 THEN 'S'::char(1) ELSE 'N'::char(1) END`
 
 /** An instrument that no definition has named yet shows its native number: `#5602`. */
 const rawSymbol = "coalesce(i.raw_symbol, substr(i.symbol, length(d.name) + 2))"
@@ -58,8 +59,9 @@ SELECT t.ts AS time,
        ${value("size", "size_unit", tradeExact)} AS quantity,
        ${side("t.side")} AS side,
        CASE d.key_kind
-         WHEN 'sequenced' THEN ((t.trade_key >> 16) & 4294967295)::text ||
-           CASE WHEN t.trade_key & 65535 = 0 THEN '' ELSE '.' || (t.trade_key & 65535)::text END
+         WHEN 'sequenced' THEN CASE
+           WHEN t.trade_key & 65535 = 0 THEN ((t.trade_key >> 16) & 4294967295)::text
+           ELSE ((t.trade_key >> 16) & 4294967295)::text || '.' || (t.trade_key & 65535)::text END
          WHEN 'text-hash' THEN coalesce((SELECT x.trade_id FROM trade_text_id x
            WHERE x.instrument_id = t.instrument_id AND x.ts = t.ts AND x.trade_key = t.trade_key), t.trade_key::text)
          ELSE t.trade_key::text
