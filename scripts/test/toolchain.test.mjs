@@ -164,7 +164,8 @@ setInterval(() => {}, 1e6); console.log("ready")`
 process.on("SIGINT", () => { if (++times === 1) setTimeout(() => { console.log("times", times); process.exit(5) }, 300) })
 setInterval(() => {}, 1e6); console.log("ready")`
     writeFileSync(join(workspace.root, "wait.mjs"), source)
-    const command = `'${process.execPath}' scripts/with-toolchain.mjs node wait.mjs`
+    // Not every shell becomes its last command by itself, and one that stays ends with its own code after a Ctrl-C.
+    const command = `exec '${process.execPath}' scripts/with-toolchain.mjs node wait.mjs`
     const argv = ["--quiet", "--return", "--command", command, "/dev/null"]
     const { child, text, ended } = watch(
       spawn("script", argv, { cwd: workspace.root, env: { ...workspace.env, NO_COLOR: "1" }, detached: true })
