@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { defineConfig } from "vitest/config"
 
@@ -41,6 +42,8 @@ export default defineConfig({
   test: {
     projects: [...packages, project("scripts", "scripts", "test")],
     reporters: [["default", { summary: false }], join(root, "scripts/SkipReporter.mjs"), ...json],
+    // Vitest leaves one core idle; with two that is half of the machine, and most tests here wait for other processes.
+    maxWorkers: Math.max(2, availableParallelism()),
     testTimeout: long ? 600_000 : 30_000,
     hookTimeout: long ? 600_000 : 60_000
   }
