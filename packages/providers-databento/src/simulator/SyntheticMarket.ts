@@ -304,7 +304,7 @@ class Walk {
       this.#delta = 8_000 + random.below(12_000)
     }
     this.#sequences[this.#publisher]! += isSweep ? 1 : 1 + (random.next() & 3)
-    const move = isSweep ? 1 : stepOf(random.next() & 15)
+    const move = isSweep ? sweepStep(this.#side) : stepOf(random.next() & 31)
     const ticks = this.#ticks[this.#instrument]! + move
     this.#ticks[this.#instrument] = Math.max(ticks, 100)
     this.#size = sizeOf(random)
@@ -367,9 +367,12 @@ class Walk {
 /** Buyers and sellers alike; two in thirty-two unknown, as auctions and off-exchange prints are. */
 const sideOf = (draw: number): number => (draw < 2 ? 0x4e : draw % 2 === 0 ? 0x41 : 0x42)
 
-/** Price moves in ticks: mostly none, rarely two. */
+/** Price moves in ticks: mostly none, rarely two, as often up as down. `draw` is one of 32. */
 const stepOf = (draw: number): number =>
-  draw < 9 ? 0 : draw < 12 ? 1 : draw < 15 ? -1 : draw % 2 === 0 ? 2 : -2
+  draw < 18 ? 0 : draw < 24 ? 1 : draw < 30 ? -1 : draw === 30 ? 2 : -2
+
+/** An order that takes level after level: buyers move the price up, sellers down. */
+const sweepStep = (side: number): number => (side === 0x42 ? 1 : side === 0x41 ? -1 : 0)
 
 /** Round lots mostly, odd lots often. */
 const sizeOf = (random: Random): number => {

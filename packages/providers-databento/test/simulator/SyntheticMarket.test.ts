@@ -36,11 +36,11 @@ describe("a synthetic day", () => {
     const small = new SyntheticMarket({ trades: 5_000, symbols: 40, seed: 7, date: 20240229 })
     assert.strictEqual(
       hash(small.tradeFile()),
-      "4dc279cb989612c34504495050a11a9ddee4eee934a951a15a40f98ff241be23"
+      "816bb009242424df850b3004ffc10ddefc09bb2f68a3eb75e6f4cd8c95574786"
     )
     assert.strictEqual(
       hash(small.quoteFile(2_000)),
-      "e40cf6479cc2892aa6b847fdcb3cf23e073a3913102538adfb07546be29db853"
+      "d0e395eb6b794fda3b381a57f19efc4b4529481faeec0d8c49223a9371167a2c"
     )
     assert.strictEqual(
       hash([small.definitionFile()]),
@@ -62,6 +62,20 @@ describe("a synthetic day", () => {
       assert.strictEqual(trade.action, "T")
       last = trade.tsRecv
     }
+  })
+
+  it("goes up as often as down", () => {
+    const last = new Map<number, bigint>()
+    let [ups, downs] = [0, 0]
+    for (const { instrumentId, price } of trades) {
+      const before = last.get(instrumentId) ?? price
+      last.set(instrumentId, price)
+      if (price > before) ups += 1
+      if (price < before) downs += 1
+    }
+    assert.isAbove(ups + downs, trades.length / 4)
+    // Five standard deviations of as many fair coins.
+    assert.isBelow(Math.abs(ups - downs), 5 * Math.sqrt(ups + downs))
   })
 
   it("moves in ticks, trades on every venue and side, and favours few symbols", () => {
