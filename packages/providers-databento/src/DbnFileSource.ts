@@ -37,9 +37,11 @@ import { decodeRecord, type SymbolMappingRecord } from "./dbn/DbnRecord.ts"
 import { dayOfNanos, NANOS_PER_DAY } from "./dbn/IsoDate.ts"
 import type { DbnVersion } from "./dbn/Layout.ts"
 import { datasetOf, venueOf } from "./dbn/Publisher.ts"
+import { ReadAheadDecoder } from "./dbn/ReadAheadDecoder.ts"
 import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { Rtype, rtypeEntry, rtypeName } from "./dbn/Rtype.ts"
 import { UNDEF_TIMESTAMP } from "./dbn/Sentinel.ts"
+import type { DecoderOptions } from "./dbn/StreamDecoder.ts"
 import { symbolIntervals } from "./dbn/SymbolMap.ts"
 import { NativeInstrumentMap } from "./NativeInstrumentMap.ts"
 
@@ -92,11 +94,10 @@ export const dbnFile = (
 const isFragment = (path: string, options: DbnFileOptions): boolean =>
   options.dbnVersion !== undefined || options.tsOut === true || /\.frag(\.zst)?$/.test(path)
 
-const decoderOf = (path: string, options: DbnFileOptions): DbnDecoder =>
-  new DbnDecoder({
-    upgrade: 3,
-    fragment: isFragment(path, options) ? { version: options.dbnVersion, tsOut: options.tsOut } : undefined
-  })
+const decoderOptions = (path: string, options: DbnFileOptions): DecoderOptions => ({
+  upgrade: 3,
+  fragment: isFragment(path, options) ? { version: options.dbnVersion, tsOut: options.tsOut } : undefined
+})
 
 const failure = (path: string, reason: ProviderErrorReason, cause?: unknown): ProviderError =>
   new ProviderError({ provider: PROVIDER_ID, operation: `read ${path}`, reason, cause })
@@ -159,7 +160,7 @@ const fingerprint = Effect.fnUntraced(function* (path: string, options: DbnFileO
 /** Reads up to the first block: the header, or the first records of a fragment. */
 const readHeader = Effect.fnUntraced(function* (path: string, options: DbnFileOptions) {
   const file = yield* openFile(path)
-  const decoder = decoderOf(path, options)
+  const decoder = new DbnDecoder(decoderOptions(path, options))
   const buffer = new Uint8Array(READ_BYTES)
   for (;;) {
     const n = yield* reading(path, file, buffer)
@@ -273,8 +274,8 @@ class FileReader {
 
   readonly run = Effect.fnUntraced({ self: this }, function* (this: FileReader) {
     const file = yield* openFile(this.#path)
-    const decoder = decoderOf(this.#path, this.#options)
-    yield* Effect.addFinalizer(() => Effect.sync(() => decoder.close()))
+    const decoder = new ReadAheadDecoder(decoderOptions(this.#path, this.#options))
+    yield* Effect.addFinalizer(() => Effect.promise(() => decoder.close()))
     const buffer = new Uint8Array(READ_BYTES)
     let failed: ProviderError | undefined
     for (;;) {
@@ -282,7 +283,8 @@ class FileReader {
       this.#bytesRead += n
       if (n === 0) decoder.end()
       else decoder.push(buffer.subarray(0, n))
-      failed = yield* this.#drain(decoder)
+      do failed = yield* this.#drain(decoder)
+      while (failed === undefined && (yield* Effect.promise(() => decoder.advance())))
       if (n === 0 || failed !== undefined) break
       const records = this.#batches.records
       yield* Queue.offer(this.#queue, { _tag: "Advanced", bytesRead: this.#bytesRead, records })
@@ -294,29 +296,32 @@ class FileReader {
     yield* Queue.offer(this.#queue, this.#end(failed))
   })
 
-  /** Decodes everything that the decoder has; the error, where the input is damaged or incomplete. */
-  readonly #drain = Effect.fnUntraced({ self: this }, function* (this: FileReader, decoder: DbnDecoder) {
-    const full: Array<MarketBatch> = []
-    for (;;) {
-      let block: RecordBlock | undefined
-      try {
-        block = decoder.take()
-        if (block === undefined) return undefined
-        if (block.segment === this.#segment || block.metadata === undefined)
-          this.#batches.add(block, (batch) => full.push(batch))
-      } catch (cause) {
-        return decodeFailure(this.#path, cause)
+  /** Decodes everything that the decoder has by now; the error, where the input is damaged or incomplete. */
+  readonly #drain = Effect.fnUntraced(
+    { self: this },
+    function* (this: FileReader, decoder: ReadAheadDecoder) {
+      const full: Array<MarketBatch> = []
+      for (;;) {
+        let block: RecordBlock | undefined
+        try {
+          block = decoder.take()
+          if (block === undefined) return undefined
+          if (block.segment === this.#segment || block.metadata === undefined)
+            this.#batches.add(block, (batch) => full.push(batch))
+        } catch (cause) {
+          return decodeFailure(this.#path, cause)
+        }
+        if (block.segment !== this.#segment && block.metadata !== undefined) {
+          // A header is announced by a block of its own, without records.
+          const problem = yield* this.#enter(block, block.metadata)
+          if (problem !== undefined) return problem
+        }
+        for (const batch of full) yield* this.#give(batch)
+        full.length = 0
+        yield* this.#registerDefinitions(CLAIMS_PER_REGISTRATION)
       }
-      if (block.segment !== this.#segment && block.metadata !== undefined) {
-        // A header is announced by a block of its own, without records.
-        const problem = yield* this.#enter(block, block.metadata)
-        if (problem !== undefined) return problem
-      }
-      for (const batch of full) yield* this.#give(batch)
-      full.length = 0
-      yield* this.#registerDefinitions(CLAIMS_PER_REGISTRATION)
     }
-  })
+  )
 
   /** A header: its mappings become known before any row behind it. */
   readonly #enter = Effect.fnUntraced(

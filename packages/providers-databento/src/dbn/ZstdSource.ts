@@ -24,6 +24,9 @@ type Mode = "open" | "frame" | "skippable" | "dbz"
 /** Content of a skippable frame that makes it DBZ metadata: "DBZ", version 1. */
 const DBZ_MAGIC = 0x015a4244
 
+/** Compressed bytes below which a trip to another thread costs more than their decompression (a live capture has such blocks). */
+const LEAST_ASIDE = 4096
+
 /** Decompresses frames one after another. */
 export class ZstdSource implements ByteSource {
   readonly #queue = new ChunkQueue()
@@ -40,6 +43,7 @@ export class ZstdSource implements ByteSource {
   #skipped = new ByteCollector()
   #header: DbnMetadata | undefined
   #error: DbnError | undefined
+  #closed = false
   readonly #readsDbz: boolean
 
   /** `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). */
@@ -59,10 +63,24 @@ export class ZstdSource implements ByteSource {
     if (this.#error !== undefined) throw this.#error
     let at = from
     try {
-      while (at < to && this.#header === undefined) {
-        if (this.#pending) at = this.#inflate(target, at, to)
-        else if (!this.#advance()) break
-      }
+      while (at < to && this.#seek()) at = this.#inflate(target, at, to)
+    } catch (error) {
+      this.#fail(error)
+      if (at === from) throw this.#error
+    }
+    return at - from
+  }
+
+  /**
+   * `read` with the decompression of whole blocks on Node's thread pool. Until the promise is settled, `target` belongs
+   * to it, and nothing but `push` and `close` may be called; after a `close` the rest of the target stays unwritten.
+   */
+  async readAside(target: Uint8Array, from: number, to: number): Promise<number> {
+    if (this.#error !== undefined) throw this.#error
+    let at = from
+    try {
+      while (at < to && this.#seek())
+        at = this.#isSmall ? this.#inflate(target, at, to) : await this.#inflateAside(target, at, to)
     } catch (error) {
       this.#fail(error)
       if (at === from) throw this.#error
@@ -87,6 +105,7 @@ export class ZstdSource implements ByteSource {
   }
 
   close(): void {
+    this.#closed = true
     this.#handle?.close()
     this.#handle = undefined
     this.#queue.clear()
@@ -96,6 +115,15 @@ export class ZstdSource implements ByteSource {
     this.#error =
       error instanceof DbnError ? error : new DbnError("corrupt", String(error), undefined, { cause: error })
     this.close()
+  }
+
+  /** Goes on to where the decompressor has to work; false where input is missing or `header` waits to be taken. */
+  #seek(): boolean {
+    while (!this.#closed && this.#header === undefined) {
+      if (this.#pending) return true
+      if (!this.#advance()) return false
+    }
+    return false
   }
 
   /** Takes the next piece of input; false where there is none. */
@@ -132,10 +160,30 @@ export class ZstdSource implements ByteSource {
     this.#pending = true
   }
 
-  #inflate(target: Uint8Array, from: number, to: number): number {
+  /** Too little work to send to another thread. What the last target had no room for is given out without input. */
+  get #isSmall(): boolean {
+    return this.#runTo - this.#runFrom < LEAST_ASIDE || !this.#decompressor.hasPool
+  }
+
+  get #decompressor(): ZstdHandle {
     this.#handle ??= ZstdHandle.decompressor(windowLog(this.#limits.maxWindowBytes))
-    const handle = this.#handle
+    return this.#handle
+  }
+
+  #inflate(target: Uint8Array, from: number, to: number): number {
+    const handle = this.#decompressor
     const failure = handle.write(Continue, this.#run, this.#runFrom, this.#runTo, target, from, to)
+    return this.#inflated(handle, failure, from, to)
+  }
+
+  async #inflateAside(target: Uint8Array, from: number, to: number): Promise<number> {
+    const handle = this.#decompressor
+    const failure = await handle.writeAside(Continue, this.#run, this.#runFrom, this.#runTo, target, from, to)
+    return this.#inflated(handle, failure, from, to)
+  }
+
+  /** Takes note of what a write did; the position behind its output. */
+  #inflated(handle: ZstdHandle, failure: string | undefined, from: number, to: number): number {
     if (failure !== undefined) this.#damaged(failure)
     const at = to - handle.outputLeft
     const consumed = this.#runTo - handle.inputLeft

@@ -1,0 +1,133 @@
+/**
+ * DBN of any container for programs that wait for their input anyway: as `DbnDecoder`, but what is compressed is
+ * decompressed on Node's thread pool, one buffer ahead of the decoding.
+ *
+ * @example
+ * ```ts
+ * const decoder = new ReadAheadDecoder()
+ * const drain = async () => {
+ *   do for (let block = decoder.take(); block !== undefined; block = decoder.take()) use(block)
+ *   while (await decoder.advance())
+ * }
+ * for await (const chunk of chunks) {
+ *   decoder.push(chunk)
+ *   await drain()
+ * }
+ * decoder.end()
+ * await drain()
+ * await decoder.close()
+ * ```
+ */
+import { type Container, DbnDecoder } from "./DbnDecoder.ts"
+import { DbnError } from "./DbnError.ts"
+import type { DbnMetadata } from "./DbnMetadata.ts"
+import type { RecordBlock } from "./RecordBlock.ts"
+import type { DecoderOptions } from "./StreamDecoder.ts"
+import { ZstdReadAhead } from "./ZstdReadAhead.ts"
+import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
+
+/**
+ * Decoder of one input. Push a chunk, take blocks until there are none, `advance`, take again until `advance` says false;
+ * then push the next one. Gives the records, metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
+ *
+ * Memory: two buffers of 128 KiB beside the decompressor's window.
+ */
+export class ReadAheadDecoder {
+  readonly #decoder: DbnDecoder
+  #ahead: ZstdReadAhead | undefined
+  #ending = false
+  #ended = false
+
+  constructor(options: DecoderOptions = {}) {
+    this.#decoder = new DbnDecoder(options, (limits) => this.#openCompressed(limits))
+  }
+
+  /** Header of the stream, as stored, once read; of the latest stream where several were joined. */
+  get metadata(): DbnMetadata | undefined {
+    return this.#decoder.metadata
+  }
+
+  /** Container of the input, undefined before it is known. */
+  get container(): Container | undefined {
+    return this.#decoder.container
+  }
+
+  /** Bytes of the DBN stream (after decompression) that were given out. */
+  get offset(): number {
+    return this.#decoder.offset
+  }
+
+  /** Adds input. The bytes are read in place: leave them alone until `advance` said false, or `close` is over. */
+  push(chunk: Uint8Array): void {
+    if (this.#ending) throw new DbnError("usage", "push after end: make a new decoder for other input")
+    this.#decoder.push(chunk)
+  }
+
+  /** Says that the input is over. Then drain once more. */
+  end(): void {
+    this.#ending = true
+  }
+
+  /**
+   * The next whole records, or undefined: then `advance`. Throws `DbnError` when everything whole was given out and the
+   * rest is damaged or missing. A block is valid until the next `take` or `advance`.
+   */
+  take(): RecordBlock | undefined {
+    return this.#decoder.take()
+  }
+
+  /**
+   * Waits, once per buffer, until `take` has something to look at. False where all input was read: push more; after `end`,
+   * all is given out. Call it after `take` said undefined.
+   */
+  async advance(): Promise<boolean> {
+    if (this.#ended) return false
+    if (await this.#ahead?.advance()) return true
+    if (!this.#ending || this.#ended) return false
+    this.#ended = true
+    this.#decoder.end()
+    return true
+  }
+
+  /**
+   * Frees the decompressor, where there is one; may be called at any time, also while `advance` waits. The promise is
+   * fulfilled once no other thread uses the input. The decoder is not usable afterwards.
+   */
+  async close(): Promise<void> {
+    this.#ending = true
+    this.#ended = true
+    this.#decoder.close()
+    await this.#ahead?.idle()
+  }
+
+  #openCompressed(limits: ZstdLimits): ZstdReadAhead | ZstdSource {
+    // An input of three bytes in all, which is looked at when it is over.
+    if (this.#ended) return new ZstdSource(limits)
+    this.#ahead = new ZstdReadAhead(limits)
+    return this.#ahead
+  }
+}
+
+/**
+ * `decodeBlocks` for chunks that arrive over time: a file or HTTP stream. Of a chunk of compressed input, one buffer is
+ * decompressed on Node's thread pool while the one before is decoded, which pays where chunks are large: give a file
+ * stream a `highWaterMark` of a MiB. The next chunk is asked for when everything of the one before was given out.
+ */
+export async function* decodeBlocksAsync(
+  chunks: AsyncIterable<Uint8Array>,
+  options: DecoderOptions = {}
+): AsyncGenerator<RecordBlock, void, undefined> {
+  const decoder = new ReadAheadDecoder(options)
+  try {
+    for await (const chunk of chunks) {
+      decoder.push(chunk)
+      do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
+      while (await decoder.advance())
+    }
+    decoder.end()
+    do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
+    while (await decoder.advance())
+  } finally {
+    await decoder.close()
+  }
+}
