@@ -30,6 +30,7 @@ export * as UnixNanos from "./UnixNanos.ts"
 // section: contracts
 export * from "./FileSource.ts"
 export * from "./InstrumentRegistry.ts"
+export * as LocalInstruments from "./LocalInstruments.ts"
 export * from "./MarketStore.ts"
 export * from "./Provider.ts"
 export * from "./ProviderRegistry.ts"

@@ -7,13 +7,11 @@
  */
 import { createHash } from "node:crypto"
 import {
-  ABSENT_I64,
   batchContext,
   type Coverage,
   type FileEvent,
   type FileHeader,
   type FileSource,
-  type Instrument,
   type ListingClaim,
   type MarketBatch,
   MarketSchema,
@@ -21,7 +19,6 @@ import {
   ProviderError,
   type ProviderErrorReason,
   ProviderMalformed,
-  ProviderTruncated,
   type RegisterListings,
   type StoreError,
   TimeRange,
@@ -29,12 +26,17 @@ import {
 } from "@data-manager/core"
 import { type Cause, Effect, FileSystem, type PlatformError, Queue, type Scope, Stream } from "effect"
 import { DbnBatches } from "./DbnBatches.ts"
-import { DEFAULT_PRICE_SCALE, DEFAULT_SIZE_SCALE, DefinitionClaims } from "./DefinitionClaims.ts"
+import { decodeReason } from "./DbnFailure.ts"
+import {
+  CLAIMS_PER_REGISTRATION,
+  DbnInstruments,
+  lastIndexTime,
+  type MappedInstruments,
+  PROVIDER_ID
+} from "./DbnInstruments.ts"
 import { DbnDecoder } from "./dbn/DbnDecoder.ts"
 import { DbnError } from "./dbn/DbnError.ts"
 import type { DbnMetadata } from "./dbn/DbnMetadata.ts"
-import { decodeRecord, type SymbolMappingRecord } from "./dbn/DbnRecord.ts"
-import { dayOfNanos, NANOS_PER_DAY } from "./dbn/IsoDate.ts"
 import type { DbnVersion } from "./dbn/Layout.ts"
 import { datasetOf, venueOf } from "./dbn/Publisher.ts"
 import { ReadAheadDecoder } from "./dbn/ReadAheadDecoder.ts"
@@ -42,11 +44,6 @@ import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { Rtype, rtypeEntry, rtypeName } from "./dbn/Rtype.ts"
 import { UNDEF_TIMESTAMP } from "./dbn/Sentinel.ts"
 import type { DecoderOptions } from "./dbn/StreamDecoder.ts"
-import { symbolIntervals } from "./dbn/SymbolMap.ts"
-import { NativeInstrumentMap } from "./NativeInstrumentMap.ts"
-
-/** Id of this provider in registries, runs and batches. */
-export const PROVIDER_ID = "databento"
 
 /** Rows per batch, and so per transaction, of an import. */
 export const IMPORT_BATCH_ROWS = 131_072
@@ -64,8 +61,6 @@ export interface DbnFileOptions {
 }
 
 const READ_BYTES = 1 << 20
-/** Definitions registered in one transaction. */
-const CLAIMS_PER_REGISTRATION = 10_000
 
 /** A DBN file. `bytes` is its size, for progress; the file is opened when one of the effects runs. */
 export const dbnFile = (
@@ -102,25 +97,8 @@ const decoderOptions = (path: string, options: DbnFileOptions): DecoderOptions =
 const failure = (path: string, reason: ProviderErrorReason, cause?: unknown): ProviderError =>
   new ProviderError({ provider: PROVIDER_ID, operation: `read ${path}`, reason, cause })
 
-/** Errors of the codec, by what a user can do about them. */
-const decodeFailure = (path: string, cause: unknown): ProviderError => {
-  if (!(cause instanceof DbnError))
-    return failure(
-      path,
-      new ProviderMalformed({ detail: cause instanceof Error ? cause.message : String(cause) }),
-      cause
-    )
-  switch (cause.reason) {
-    case "truncated":
-    case "empty":
-      return failure(path, new ProviderTruncated({ detail: cause.message }), cause)
-    case "usage":
-    case "unsupported":
-      return failure(path, new ProviderBadRequest({ detail: cause.message }), cause)
-    default:
-      return failure(path, new ProviderMalformed({ detail: cause.message }), cause)
-  }
-}
+const decodeFailure = (path: string, cause: unknown): ProviderError =>
+  failure(path, decodeReason(cause), cause)
 
 const fileFailure = (path: string, error: PlatformError.PlatformError): ProviderError => {
   const missing = error.reason._tag === "NotFound"
@@ -220,10 +198,8 @@ const fragmentHeader = (block: RecordBlock, options: DbnFileOptions): FileHeader
 }
 
 /** Instruments of one header's mappings, and the time it speaks for. */
-interface Mapped {
+interface Mapped extends MappedInstruments {
   readonly metadata: DbnMetadata
-  readonly claims: ReadonlyArray<ListingClaim>
-  readonly instruments: ReadonlyArray<Instrument>
 }
 
 /** Reads one file once. */
@@ -231,14 +207,9 @@ class FileReader {
   readonly #path: string
   readonly #header: FileHeader
   readonly #options: DbnFileOptions
-  readonly #register: RegisterListings
   readonly #queue: Queue.Queue<FileEvent, ProviderError | StoreError | Cause.Done>
-  readonly #ids = new NativeInstrumentMap()
-  readonly #directory = new Map<number, Instrument>()
-  readonly #definitions: DefinitionClaims
+  readonly #instruments: DbnInstruments
   readonly #batches: DbnBatches
-  /** Mappings told by gateway records of a live capture, waiting to be registered. */
-  #told: Array<ListingClaim> = []
   readonly #mapped: Array<Mapped> = []
   readonly #notes: Array<string> = []
   #bytesRead = 0
@@ -257,18 +228,17 @@ class FileReader {
     this.#path = path
     this.#header = header
     this.#options = options
-    this.#register = register
     this.#queue = queue
-    this.#definitions = new DefinitionClaims(header.dataset)
+    this.#instruments = new DbnInstruments(header.dataset, register)
     this.#batches = new DbnBatches({
       context: batchContext({
         provider: PROVIDER_ID,
         dataset: header.dataset,
-        instruments: this.#directory,
+        instruments: this.#instruments.directory,
         venueOf
       }),
       batchRows: options.batchRows ?? IMPORT_BATCH_ROWS,
-      onOther: (block, position) => this.#other(block, position)
+      onOther: (block, position) => this.#instruments.note(block, position)
     })
   }
 
@@ -292,7 +262,7 @@ class FileReader {
     const rest: Array<MarketBatch> = []
     this.#batches.flush((batch) => rest.push(batch))
     for (const batch of rest) yield* this.#give(batch)
-    yield* this.#registerDefinitions(0)
+    yield* this.#instruments.registerDefinitions(0)
     yield* Queue.offer(this.#queue, this.#end(failed))
   })
 
@@ -318,7 +288,7 @@ class FileReader {
         }
         for (const batch of full) yield* this.#give(batch)
         full.length = 0
-        yield* this.#registerDefinitions(CLAIMS_PER_REGISTRATION)
+        yield* this.#instruments.registerDefinitions(CLAIMS_PER_REGISTRATION)
       }
     }
   )
@@ -337,7 +307,7 @@ class FileReader {
       this.#segment = block.segment
       this.#segmentRecords = this.#batches.records
       const claims = this.#claimsOf(metadata)
-      const instruments = yield* this.#registerMapped(claims)
+      const instruments = yield* this.#instruments.learn(claims)
       this.#mapped.push({ metadata, claims, instruments })
       if (metadata.notFound.length > 0) this.#notes.push(`symbols not found: ${some(metadata.notFound)}`)
       return undefined
@@ -346,113 +316,19 @@ class FileReader {
 
   #claimsOf(metadata: DbnMetadata): ReadonlyArray<ListingClaim> {
     try {
-      const isNamed = metadata.stypeOut === "raw_symbol" || metadata.stypeIn === "raw_symbol"
-      return symbolIntervals(metadata).map((interval) => ({
-        provider: PROVIDER_ID,
-        dataset: metadata.dataset,
-        // The text of a parent or continuous request is no raw symbol: the number stands alone until a definition names it.
-        rawSymbol: isNamed ? interval.symbol : undefined,
-        nativeId: interval.instrumentId,
-        valid: { start: BigInt(interval.start) * NANOS_PER_DAY, end: BigInt(interval.end) * NANOS_PER_DAY },
-        defaultPriceScale: DEFAULT_PRICE_SCALE,
-        defaultSizeScale: DEFAULT_SIZE_SCALE
-      }))
+      return this.#instruments.claimsOf(metadata)
     } catch (cause) {
       this.#notes.push(`mappings not usable: ${cause instanceof Error ? cause.message : String(cause)}`)
       return []
     }
   }
 
-  /** Registers claims and learns which instrument each number means on which days. */
-  readonly #registerMapped = Effect.fnUntraced(
-    { self: this },
-    function* (this: FileReader, claims: ReadonlyArray<ListingClaim>) {
-      if (claims.length === 0) return []
-      const instruments = yield* this.#register(claims)
-      for (const [i, claim] of claims.entries()) {
-        const instrument = instruments[i]!
-        this.#directory.set(instrument.id, instrument)
-        if (claim.nativeId !== undefined)
-          this.#ids.add(
-            claim.nativeId,
-            dayOfNanos(claim.valid.start),
-            dayOfNanos(claim.valid.end - 1n) + 1,
-            instrument.id
-          )
-      }
-      return instruments
-    }
-  )
-
-  /** Records without a table: definitions and mappings teach, the rest is counted by `DbnBatches`. */
-  #other(block: RecordBlock, position: number): void {
-    const rtype = (block.words[position]! >>> 8) & 0xff
-    if (rtype === Rtype.instrumentDef) {
-      const record = decodeRecord(block, position)
-      if (record.type === "instrument_def") this.#definitions.add(record)
-    } else if (rtype === Rtype.symbolMapping) {
-      const record = decodeRecord(block, position)
-      if (record.type === "symbol_mapping") this.#tell(record)
-    }
-  }
-
-  #tell(record: SymbolMappingRecord): void {
-    if (record.stypeOutSymbol === "") return
-    const day = dayOfNanos(record.tsEvent === UNDEF_TIMESTAMP ? 0n : record.tsEvent)
-    const defined =
-      record.startTs !== UNDEF_TIMESTAMP && record.endTs !== UNDEF_TIMESTAMP && record.startTs < record.endTs
-    const startDay = defined ? Math.min(day, dayOfNanos(record.startTs)) : day
-    const endDay = defined ? Math.max(day, dayOfNanos(record.endTs - 1n)) + 1 : day + 1
-    this.#told.push({
-      provider: PROVIDER_ID,
-      dataset: this.#header.dataset,
-      rawSymbol: record.stypeOutSymbol,
-      nativeId: record.instrumentId,
-      valid: { start: BigInt(startDay) * NANOS_PER_DAY, end: BigInt(endDay) * NANOS_PER_DAY },
-      defaultPriceScale: DEFAULT_PRICE_SCALE,
-      defaultSizeScale: DEFAULT_SIZE_SCALE
-    })
-  }
-
-  readonly #registerDefinitions = Effect.fnUntraced(
-    { self: this },
-    function* (this: FileReader, above: number) {
-      if (this.#definitions.size > above) yield* this.#registerMapped(this.#definitions.drain())
-    }
-  )
-
   /** Turns a batch's vendor ids into instruments and hands it on. */
   readonly #give = Effect.fnUntraced({ self: this }, function* (this: FileReader, batch: MarketBatch) {
-    yield* this.#registerDefinitions(0)
-    const told = this.#told
-    this.#told = []
-    yield* this.#registerMapped(told)
-    const ids = batch.columns.instrument
-    const times = indexTimes(batch)
-    let unknown = this.#ids.assign(ids, times)
-    if (unknown.length > 0) {
-      const claims = this.#ids
-        .unknownOf(ids, times, unknown)
-        .map(({ nativeId, day }) => this.#namelessClaim(nativeId, day))
-      yield* this.#registerMapped(claims)
-      unknown = this.#ids.assign(ids, times, unknown)
-    }
-    if (unknown.length > 0) return yield* Effect.die(new Error("a registered instrument id is still unknown"))
-    if (batch.length > 0) this.#lastIndexTime = timeOf(times, batch.length - 1)
+    yield* this.#instruments.assign(batch)
+    this.#lastIndexTime = lastIndexTime(batch) ?? this.#lastIndexTime
     yield* Queue.offer(this.#queue, { _tag: "Batch", batch, bytesRead: this.#bytesRead })
   })
-
-  /** A number that no mapping explains, on one day. */
-  #namelessClaim(nativeId: number, day: number): ListingClaim {
-    return {
-      provider: PROVIDER_ID,
-      dataset: this.#header.dataset,
-      nativeId,
-      valid: { start: BigInt(day) * NANOS_PER_DAY, end: BigInt(day + 1) * NANOS_PER_DAY },
-      defaultPriceScale: DEFAULT_PRICE_SCALE,
-      defaultSizeScale: DEFAULT_SIZE_SCALE
-    }
-  }
 
   #end(failed: ProviderError | undefined): FileEvent {
     const notStored = new Map(this.#batches.notStored)
@@ -461,7 +337,7 @@ class FileReader {
     return {
       _tag: "End",
       records: this.#batches.records,
-      definitions: this.#definitions.count,
+      definitions: this.#instruments.definitions,
       notStored,
       coverage: this.#coverage(failed),
       notes: this.#notes,
@@ -499,22 +375,6 @@ class FileReader {
     })
   }
 }
-
-/** Words of each row's index time: `tsRecv` where the kind has it. */
-const indexTimes = (batch: MarketBatch): Int32Array => {
-  if (batch._tag === "BarBatch") return batch.words.tsEvent
-  const { tsRecv, tsEvent } = batch.columns
-  for (let row = 0; row < batch.length; row++)
-    if (tsRecv[row] === ABSENT_I64) {
-      // Rare enough to pay a copy: rows without a receive time are dated by their event time.
-      const times = BigInt64Array.from(tsRecv, (time, i) => (time === ABSENT_I64 ? tsEvent[i]! : time))
-      return new Int32Array(times.buffer)
-    }
-  return batch.words.tsRecv
-}
-
-const timeOf = (words: Int32Array, row: number): bigint =>
-  (BigInt(words[2 * row + 1]!) << 32n) | BigInt(words[2 * row]! >>> 0)
 
 const some = (symbols: ReadonlyArray<string>): string =>
   symbols.length <= 5

@@ -64,6 +64,14 @@ export class RecordBlock {
     return new RecordBlock({ ...this, end, length: Math.max(0, count) })
   }
 
+  /** The records from word `start` to word `end`, which are where records of this block begin or end. Shares the memory. */
+  between(start: number, end: number): RecordBlock {
+    if (start === this.start && end === this.end) return this
+    let length = 0
+    for (let p = start; p < end; p += this.words[p]! & 0xff) length += 1
+    return new RecordBlock({ ...this, start, end, offset: this.offset + 4 * (start - this.start), length })
+  }
+
   /** Word positions of the records. */
   *positions(): IterableIterator<number> {
     for (let p = this.start; p < this.end; p += this.words[p]! & 0xff) yield p
