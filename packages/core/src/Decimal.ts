@@ -69,6 +69,13 @@ export const compare = (a: Decimal, b: Decimal): -1 | 0 | 1 => {
   return x < y ? -1 : x > y ? 1 : 0
 }
 
+/** The exact sum, at the finer of both precisions. */
+export const add = (a: Decimal, b: Decimal): Decimal => {
+  const exponent = Math.min(a.exponent, b.exponent)
+  const aligned = (value: Decimal): bigint => value.mantissa * pow10(value.exponent - exponent)
+  return { mantissa: aligned(a) + aligned(b), exponent }
+}
+
 /** Numeric equality: 2.50 equals 2.5. */
 export const equals = (a: Decimal, b: Decimal): boolean => compare(a, b) === 0
 

@@ -41,6 +41,8 @@ export * from "./SubscriptionKindSnapshotDelta.ts"
 export * from "./SubscriptionKindTopic.ts"
 
 // section: engine
+export * as Backfill from "./Backfill.ts"
+export * as BackfillPlan from "./BackfillPlan.ts"
 export * as BarAggregator from "./BarAggregator.ts"
 export * as FileImport from "./FileImport.ts"
 

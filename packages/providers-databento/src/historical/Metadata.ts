@@ -190,11 +190,5 @@ const mapped = <A, B>(
 
 const sum = (values: ReadonlyArray<bigint>): bigint => values.reduce((a, b) => a + b, 0n)
 
-const total = (values: ReadonlyArray<Decimal.Decimal>): Decimal.Decimal => {
-  const exponent = Math.min(0, ...values.map((value) => value.exponent))
-  const mantissa = values.reduce(
-    (all, value) => all + value.mantissa * Decimal.pow10(value.exponent - exponent),
-    0n
-  )
-  return Decimal.normalize(Decimal.make(mantissa, exponent))
-}
+const total = (values: ReadonlyArray<Decimal.Decimal>): Decimal.Decimal =>
+  Decimal.normalize(values.reduce(Decimal.add, Decimal.make(0n, 0)))

@@ -220,8 +220,7 @@ class RangeReader {
       yield* Effect.addFinalizer(() =>
         Effect.promise(() => Promise.all(this.#sources.map((source) => source.close())))
       )
-      if (this.#request.symbols.includes(AllSymbols))
-        yield* this.#learnNames(this.#request.symbols, "raw_symbol")
+      if (this.#request.symbols.includes(AllSymbols)) yield* this.#learnAll()
       // What came whole before a failure is given out before it.
       const ended = yield* Effect.result(this.#readAll())
       const rest: Array<MarketBatch> = []
@@ -263,34 +262,44 @@ class RangeReader {
     })
   }
 
+  /** Replies to `ALL_SYMBOLS` have no mappings. */
+  readonly #learnAll = Effect.fnUntraced({ self: this }, function* (this: RangeReader) {
+    const claims = yield* this.#named([AllSymbols], "raw_symbol")
+    yield* this.#instruments.learn(claims)
+    for (const claim of claims)
+      yield* Queue.offer(this.#queue, { _tag: "Mapping", claim, requested: claim.rawSymbol ?? "" })
+  })
+
   /** The mappings of a header become known before any of its rows is given out. */
   readonly #learnHeaders = Effect.fnUntraced({ self: this }, function* (this: RangeReader) {
     for (const { metadata } of this.#headers.splice(0)) {
-      if (metadata === undefined) continue
+      if (metadata === undefined || metadata.mappings.length === 0) continue
       const [intervals, claims] = yield* Effect.try({
         try: () => [symbolIntervals(metadata), this.#instruments.claimsOf(metadata)] as const,
         catch: (cause) => failure(this.#request, cause)
       })
-      yield* this.#instruments.learn(claims)
-      const ids = [...new Set(intervals.map((interval) => String(interval.instrumentId)))]
-      if (!isNaming(metadata) && ids.length > 0) yield* this.#learnNames(ids, "instrument_id")
-      for (const [i, claim] of claims.entries())
+      const asked = new Map(intervals.map((one) => [one.instrumentId, requestedText(metadata, one)]))
+      const named = isNaming(metadata)
+        ? claims
+        : [...claims, ...(yield* this.#named([...asked.keys()].map(String), "instrument_id"))]
+      yield* this.#instruments.learn(named)
+      for (const claim of isNaming(metadata) ? claims : named.slice(claims.length))
         yield* Queue.offer(this.#queue, {
           _tag: "Mapping",
           claim,
-          requested: requestedText(metadata, intervals[i]!)
+          requested: asked.get(claim.nativeId ?? -1) ?? ""
         })
     }
   })
 
   /** Asks for the raw symbols that a reply does not name: those of `ALL_SYMBOLS`, and those behind parents and others. */
-  readonly #learnNames = Effect.fnUntraced(
+  readonly #named = Effect.fnUntraced(
     { self: this },
     function* (this: RangeReader, symbols: ReadonlyArray<string>, stypeIn: "raw_symbol" | "instrument_id") {
       const { dataset, range } = this.#request
       const stypeOut = stypeIn === "raw_symbol" ? "instrument_id" : "raw_symbol"
       const { value } = yield* resolve(this.#http, { dataset, symbols, stypeIn, stypeOut, range })
-      yield* this.#instruments.learn(this.#claimsOf(value, stypeIn))
+      return this.#claimsOf(value, stypeIn)
     }
   )
 
