@@ -171,10 +171,25 @@ const indexTimes = (batch: MarketBatch): Int32Array => {
 const isAbsent = (words: Int32Array, row: number): boolean =>
   words[2 * row + 1] === 0x7fffffff && words[2 * row] === -1
 
+const indexTimeAt = (batch: MarketBatch, row: number): bigint => {
+  const received = batch._tag === "BarBatch" ? ABSENT_I64 : batch.columns.tsRecv[row]!
+  return received === ABSENT_I64 ? batch.columns.tsEvent[row]! : received
+}
+
 /** Index time of a batch's last row, nanoseconds; undefined in an empty batch. */
 export const lastIndexTime = (batch: MarketBatch): bigint | undefined => {
-  const row = batch.length - 1
-  if (batch._tag === "BarBatch" || row < 0) return batch.columns.tsEvent[row]
-  const received = batch.columns.tsRecv[row]!
-  return received === ABSENT_I64 ? batch.columns.tsEvent[row] : received
+  return batch.length === 0 ? undefined : indexTimeAt(batch, batch.length - 1)
+}
+
+/** The rows of a batch in index-time order that are not before `start`; shares the memory. */
+export const rowsFrom = <B extends MarketBatch>(batch: B, start: bigint): B => {
+  const isBefore = (row: number): boolean => indexTimeAt(batch, row) < start
+  if (batch.length === 0 || !isBefore(0)) return batch
+  let [low, high] = [0, batch.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (isBefore(middle)) low = middle + 1
+    else high = middle
+  }
+  return batch.slice(low) as B
 }

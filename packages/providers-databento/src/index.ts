@@ -1,5 +1,6 @@
 /** Databento for Data Manager. The DBN codec itself is `@data-manager/providers-databento/dbn`. */
 export * as ApiKey from "./ApiKey.ts"
+export * as DatabentoProvider from "./DatabentoProvider.ts"
 export * from "./DbnBatches.ts"
 export * from "./DbnFileSource.ts"
 export { PROVIDER_ID } from "./DbnInstruments.ts"

@@ -1,6 +1,8 @@
 /** From symbols to other symbols, day by day. Free of charge. Source: fact sheet, "symbology.resolve". */
-import type { ProviderError, TimeRange } from "@data-manager/core"
+import type { ListingClaim, ProviderError, TimeRange } from "@data-manager/core"
 import { Effect, Schema } from "effect"
+import type { DbnInstruments } from "../DbnInstruments.ts"
+import { dateFromIso, dayOfDate } from "../dbn/IsoDate.ts"
 import type { SType } from "../dbn/SType.ts"
 import { type HistoricalHttp, type Reply, together } from "./HistoricalHttp.ts"
 import { datesOf, symbolLists } from "./HistoricalRequest.ts"
@@ -86,4 +88,25 @@ const merged = (answers: ReadonlyArray<typeof Answer.Type>): Resolution => {
     partial: answers.flatMap((answer) => answer.partial ?? []),
     notFound: answers.flatMap((answer) => answer.not_found ?? [])
   }
+}
+
+/** What a resolution between raw symbols and instrument ids says, as listings. `stypeIn` is what was asked for. */
+export const claimsOfResolution = (
+  instruments: DbnInstruments,
+  resolution: Resolution,
+  stypeIn: "raw_symbol" | "instrument_id"
+): ReadonlyArray<ListingClaim> =>
+  [...resolution.result].flatMap(([asked, intervals]) =>
+    intervals.flatMap(({ start, end, symbol }) => {
+      const [id, text] = stypeIn === "raw_symbol" ? [symbol, asked] : [asked, symbol]
+      const [startDay, endDay] = [dayOf(start), dayOf(end)]
+      return startDay === undefined || endDay === undefined || !/^\d{1,10}$/.test(id)
+        ? []
+        : [instruments.claim(Number(id), startDay, endDay, text)]
+    })
+  )
+
+const dayOf = (text: string): number | undefined => {
+  const date = dateFromIso(text)
+  return date === undefined ? undefined : dayOfDate(date)
 }

@@ -7,7 +7,6 @@
 import {
   batchContext,
   type Decimal,
-  type ListingClaim,
   type MarketBatch,
   ProviderError,
   type ProviderErrorReason,
@@ -19,9 +18,14 @@ import {
 import { type Cause, Effect, Queue, Stream } from "effect"
 import { DbnBatches } from "../DbnBatches.ts"
 import { decodeReason } from "../DbnFailure.ts"
-import { CLAIMS_PER_REGISTRATION, DbnInstruments, isNaming, PROVIDER_ID } from "../DbnInstruments.ts"
+import {
+  CLAIMS_PER_REGISTRATION,
+  DbnInstruments,
+  isNaming,
+  PROVIDER_ID,
+  rowsFrom
+} from "../DbnInstruments.ts"
 import type { DbnMetadata } from "../dbn/DbnMetadata.ts"
-import { dateFromIso, dayOfDate } from "../dbn/IsoDate.ts"
 import { venueOf } from "../dbn/Publisher.ts"
 import { ReadAheadDecoder } from "../dbn/ReadAheadDecoder.ts"
 import type { RecordBlock } from "../dbn/RecordBlock.ts"
@@ -31,7 +35,7 @@ import { checkCost } from "./CostLimit.ts"
 import type { Call, HistoricalHttp, OpenReply, Warning } from "./HistoricalHttp.ts"
 import { AllSymbols, checkData, type DataRequest, dataParams, symbolLists } from "./HistoricalRequest.ts"
 import type { Metadata } from "./Metadata.ts"
-import { type Resolution, resolve } from "./Symbology.ts"
+import { claimsOfResolution, resolve } from "./Symbology.ts"
 
 /** Guards of a request that is billed. */
 export interface RangeOptions {
@@ -45,6 +49,11 @@ export interface RangeOptions {
 export interface BatchOptions extends RangeOptions {
   /** Gives instruments their ids: that of the store, or `localRegistry` where there is none. */
   readonly register: RegisterListings
+  /**
+   * Time before the range, in nanoseconds, that is fetched (and billed) with it and dropped again: keys count from the start
+   * of each group of rows, and a group may begin before the range does. Default 0.
+   */
+  readonly lead?: bigint | undefined
   /** Rows per batch, default 65,536; books and bars take an eighth of it. */
   readonly batchRows?: number | undefined
   /** Ask the service how many records there are, and fail where fewer came. */
@@ -80,12 +89,16 @@ export class Timeseries {
     request: DataRequest,
     options: BatchOptions
   ): Stream.Stream<ProviderEvent, ProviderError | StoreError> {
+    const { start, end } = request.range
+    const lead = options.lead ?? 0n
+    const asked =
+      lead === 0n ? request : { ...request, range: { start: start > lead ? start - lead : 0n, end } }
     return Stream.unwrap(
       Effect.gen({ self: this }, function* (this: Timeseries) {
-        const lists = yield* this.#lists(request, options)
+        const lists = yield* this.#lists(asked, options)
         const expected =
-          options.verifyCount === true ? (yield* this.#metadata.recordCount(request)).value : undefined
-        const replies = yield* Effect.forEach(lists, (symbols) => this.#open(request, symbols), {
+          options.verifyCount === true ? (yield* this.#metadata.recordCount(asked)).value : undefined
+        const replies = yield* Effect.forEach(lists, (symbols) => this.#open(asked, symbols), {
           concurrency: lists.length
         })
         for (const warning of replies.flatMap((reply) => reply.warnings))
@@ -134,11 +147,6 @@ const failure = (request: DataRequest, cause: unknown): ProviderError =>
 /** The symbol of the request that an interval answers. */
 const requestedText = (metadata: DbnMetadata, interval: SymbolInterval): string =>
   metadata.stypeIn === "instrument_id" ? String(interval.instrumentId) : interval.symbol
-
-const dayOf = (text: string): number | undefined => {
-  const date = dateFromIso(text)
-  return date === undefined ? undefined : dayOfDate(date)
-}
 
 /** A body as blocks of records. */
 class BodyBlocks implements BlockSource {
@@ -299,23 +307,13 @@ class RangeReader {
       const { dataset, range } = this.#request
       const stypeOut = stypeIn === "raw_symbol" ? "instrument_id" : "raw_symbol"
       const { value } = yield* resolve(this.#http, { dataset, symbols, stypeIn, stypeOut, range })
-      return this.#claimsOf(value, stypeIn)
+      return claimsOfResolution(this.#instruments, value, stypeIn)
     }
   )
 
-  #claimsOf(resolution: Resolution, stypeIn: "raw_symbol" | "instrument_id"): ReadonlyArray<ListingClaim> {
-    return [...resolution.result].flatMap(([asked, intervals]) =>
-      intervals.flatMap(({ start, end, symbol }) => {
-        const [id, text] = stypeIn === "raw_symbol" ? [symbol, asked] : [asked, symbol]
-        const [startDay, endDay] = [dayOf(start), dayOf(end)]
-        return startDay === undefined || endDay === undefined || !/^\d{1,10}$/.test(id)
-          ? []
-          : [this.#instruments.claim(Number(id), startDay, endDay, text)]
-      })
-    )
-  }
-
-  readonly #give = Effect.fnUntraced({ self: this }, function* (this: RangeReader, batch: MarketBatch) {
+  readonly #give = Effect.fnUntraced({ self: this }, function* (this: RangeReader, whole: MarketBatch) {
+    const batch = rowsFrom(whole, this.#request.range.start)
+    if (batch.length === 0) return
     yield* this.#instruments.assign(batch)
     yield* Queue.offer(this.#queue, { _tag: "Batch", batch })
   })

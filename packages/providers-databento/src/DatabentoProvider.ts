@@ -1,0 +1,180 @@
+/**
+ * Databento behind the provider contract: history, what it takes, what exists, what is listed. Live collection is a
+ * `LiveFeed`, given to `make`.
+ */
+import {
+  type Estimate,
+  type HistoryRequest,
+  type ListingClaim,
+  MarketSchema,
+  type Provider,
+  ProviderBadRequest,
+  ProviderError,
+  type ProviderEvent,
+  type ProviderHealth,
+  type RegisterListings,
+  type Selection,
+  StoreError,
+  type TimeRange,
+  UnixNanos
+} from "@data-manager/core"
+import { Clock, Effect, Ref, Stream } from "effect"
+import { DbnInstruments, PROVIDER_ID } from "./DbnInstruments.ts"
+import { type KnownSchema, schemas as vendorSchemas } from "./dbn/DbnSchema.ts"
+import type { HistoricalClient } from "./historical/HistoricalClient.ts"
+import { AllSymbols, type DataRequest, MaxSymbols } from "./historical/HistoricalRequest.ts"
+import { claimsOfResolution } from "./historical/Symbology.ts"
+
+/** What a provider is made of. */
+export interface DatabentoProviderOptions {
+  readonly historical: HistoricalClient["Service"]
+  /** Gives instruments their ids: `store.registerListings`, or that of `LocalInstruments` without a store. */
+  readonly register: RegisterListings
+  /** Live collection; without it `live` says that there is none. */
+  readonly live?: Pick<Provider, "live" | "health"> | undefined
+}
+
+/**
+ * Rows of one group share venue time and sequence, and so a packet; its records are received within far less than this, so
+ * a fetch that begins as much earlier sees every group from its start.
+ */
+const Lead = UnixNanos.PerSecond
+
+const isVendorSchema = (schema: string): schema is MarketSchema.MarketSchema & KnownSchema =>
+  (vendorSchemas as ReadonlyArray<string>).includes(schema)
+
+/** Schemas of the vendor that have a table. */
+const schemas = MarketSchema.all.filter(isVendorSchema)
+
+/** The provider. A value of one key and one registry; its client's pace and connections are shared by all requests. */
+export const make = (options: DatabentoProviderOptions): Effect.Effect<Provider> =>
+  Effect.map(Ref.make<bigint | undefined>(undefined), (lastDataAt): Provider => {
+    const { historical, live } = options
+    return {
+      id: PROVIDER_ID,
+      capabilities: {
+        history: schemas,
+        live: live === undefined ? [] : schemas,
+        symbolTypes: ["raw_symbol", "parent", "continuous", "instrument_id"],
+        replaySeconds: live === undefined ? 0 : 24 * 3600,
+        consecutiveIds: false,
+        billed: true,
+        maxSymbols: 0,
+        maxDays: 0,
+        addSymbolsLive: live !== undefined
+      },
+      history: (request) => Stream.tap(history(options, request), () => noteData(lastDataAt)),
+      live: live?.live ?? (() => Stream.fail(noLive)),
+      discover: (dataset) => discover(options, dataset),
+      availableRange: (selection) => availableRange(historical, selection),
+      estimate: (request) => estimate(historical, request),
+      health: live?.health ?? Effect.map(Ref.get(lastDataAt), idleHealth)
+    }
+  })
+
+const noteData = (lastDataAt: Ref.Ref<bigint | undefined>): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => Ref.set(lastDataAt, BigInt(now) * UnixNanos.PerMilli))
+
+const idleHealth = (lastDataAt: bigint | undefined): ProviderHealth => ({
+  state: "idle",
+  lastDataAt,
+  reconnects: 0,
+  detail: "no live collection; history on request"
+})
+
+const noLive = new ProviderError({
+  provider: PROVIDER_ID,
+  operation: "live",
+  reason: new ProviderBadRequest({
+    detail: "this provider was made without live collection",
+    hint: "give DatabentoProvider.make a live feed"
+  })
+})
+
+/** Bars have no groups: nothing before their range matters. */
+const leadOf = (schema: MarketSchema.MarketSchema): bigint =>
+  MarketSchema.kind(schema) === "bars" ? 0n : Lead
+
+/** The request in the vendor's terms. */
+const dataRequest = (request: HistoryRequest): Effect.Effect<DataRequest, ProviderError> => {
+  const { schema } = request
+  return isVendorSchema(schema)
+    ? Effect.succeed({ ...request, schema })
+    : Effect.fail(
+        new ProviderError({
+          provider: PROVIDER_ID,
+          operation: `history ${request.dataset}`,
+          reason: new ProviderBadRequest({
+            detail: `Databento has no schema ${schema}`,
+            hint: `there are ${schemas.join(", ")}`
+          })
+        })
+      )
+}
+
+const history = (
+  { historical, register }: DatabentoProviderOptions,
+  request: HistoryRequest
+): Stream.Stream<ProviderEvent, ProviderError> =>
+  Stream.unwrap(
+    Effect.map(dataRequest(request), (data) =>
+      historical.timeseries.batches(data, { register, lead: leadOf(request.schema) })
+    )
+  ).pipe(
+    Stream.mapError((error) =>
+      error instanceof StoreError ? registryFailure(`history ${request.dataset}`, error) : error
+    )
+  )
+
+/** The registry behind `register` is a part of this provider: what it says is told as the provider's own failure. */
+const registryFailure = (operation: string, error: StoreError): ProviderError =>
+  new ProviderError({
+    provider: PROVIDER_ID,
+    operation,
+    reason: new ProviderBadRequest({ detail: `instruments cannot be registered: ${error.message}` }),
+    cause: error
+  })
+
+const estimate = Effect.fnUntraced(function* (
+  { metadata }: HistoricalClient["Service"],
+  request: HistoryRequest
+) {
+  const data = yield* dataRequest(request)
+  const [records, bytes, cost] = yield* Effect.all(
+    [metadata.recordCount(data), metadata.billableSize(data), metadata.cost(data)],
+    { concurrency: 3 }
+  )
+  return {
+    requests: Math.max(1, Math.ceil(request.symbols.length / MaxSymbols)),
+    records: records.value,
+    bytes: bytes.value,
+    costUsd: cost.value
+  } satisfies Estimate
+})
+
+const availableRange = (
+  { metadata }: HistoricalClient["Service"],
+  { dataset, schema }: Selection
+): Effect.Effect<TimeRange.TimeRange, ProviderError> =>
+  Effect.map(metadata.datasetRange(dataset), ({ value }) => value.schemas[schema] ?? value)
+
+/** Every symbol of the newest day that the service has, by its symbology, which is free of charge. */
+const discover = (
+  { historical, register }: DatabentoProviderOptions,
+  dataset: string
+): Stream.Stream<ListingClaim, ProviderError> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const { value: available } = yield* historical.metadata.datasetRange(dataset)
+      const start = UnixNanos.startOfDay(available.end - 1n)
+      const { value } = yield* historical.resolve({
+        dataset,
+        symbols: [AllSymbols],
+        stypeIn: "raw_symbol",
+        stypeOut: "instrument_id",
+        range: { start, end: available.end }
+      })
+      const instruments = new DbnInstruments(dataset, register)
+      return Stream.fromIterable(claimsOfResolution(instruments, value, "raw_symbol"))
+    })
+  )
