@@ -1,5 +1,6 @@
 /** The command line `dm`: every command, its options and its help. What the commands do is loaded when they run. */
 import { CliConfig, Command, GlobalFlag } from "effect/cli"
+import { backfillCommand } from "./commands/Backfill.ts"
 import { coverageCommand } from "./commands/Coverage.ts"
 import { dbnCommand } from "./commands/Dbn.ts"
 import { demoCommand } from "./commands/Demo.ts"
@@ -28,7 +29,15 @@ export const dm = Command.make("dm").pipe(
     { group: "Begin", commands: [demoCommand, initCommand] },
     {
       group: "Data",
-      commands: [importCommand, queryCommand, exportCommand, coverageCommand, symbolsCommand, dbnCommand]
+      commands: [
+        importCommand,
+        backfillCommand,
+        queryCommand,
+        exportCommand,
+        coverageCommand,
+        symbolsCommand,
+        dbnCommand
+      ]
     },
     { group: "Database", commands: [migrateCommand, statusCommand, doctorCommand] }
   ]),

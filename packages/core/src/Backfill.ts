@@ -112,17 +112,23 @@ const meantInstruments = Effect.fnUntraced(function* (
   return meant
 })
 
-/** What a whole plan would take. Figures that the provider does not give for every chunk are absent. */
+/**
+ * What a whole plan would take. Figures that the provider does not give for every chunk are absent; a chunk that it will not
+ * serve as asked, such as one of unknown symbols, fails when it is fetched, not here.
+ */
 export const estimate = <R>(
   provider: Provider<R>,
   { chunks }: BackfillPlan
-): Effect.Effect<Estimate, ProviderError, R> =>
-  Effect.map(
-    Effect.forEach(chunks, (chunk) => provider.estimate(chunk), { concurrency: 8 }),
-    total
-  )
+): Effect.Effect<Estimate, ProviderError, R> => {
+  const one = (chunk: BackfillChunk) =>
+    Effect.catch(provider.estimate(chunk), (error) =>
+      error.reason._tag === "ProviderBadRequest" ? Effect.succeed({ requests: 1 }) : Effect.fail(error)
+    )
+  return Effect.map(Effect.forEach(chunks, one, { concurrency: 8 }), sumEstimates)
+}
 
-const total = (parts: ReadonlyArray<Estimate>): Estimate => {
+/** What several requests take together; a figure that one of them lacks is absent. */
+export const sumEstimates = (parts: ReadonlyArray<Estimate>): Estimate => {
   const all = <A>(pick: (part: Estimate) => A | undefined): ReadonlyArray<A> | undefined => {
     const values = parts.map(pick)
     return values.includes(undefined) ? undefined : (values as ReadonlyArray<A>)

@@ -174,6 +174,12 @@ export const schema = Schema.Struct({
         "the name of an environment variable, not the key itself",
         "Environment variable that holds the API key."
       ),
+      historical_url: textMatching(
+        "https://hist.databento.com",
+        /^https?:\/\/[^\s/]+\/?$/,
+        "an http or https address without a path",
+        "Address of the historical service; another one for a simulator or a proxy."
+      ),
       datasets: withDefault(
         Schema.Array(matching(datasetPattern)).pipe(
           Schema.check(Schema.isMinLength(1)),

@@ -19,6 +19,7 @@ describe("defaults", () => {
     assert.deepStrictEqual(providers.databento, {
       enabled: true,
       apiKeyEnv: "DATABENTO_API_KEY",
+      historicalUrl: "https://hist.databento.com",
       datasets: ["GLBX.MDP3", "XNAS.ITCH"]
     })
     assert.isFalse(providers.binance.enabled)

@@ -23,6 +23,7 @@ import { DbnInstruments, PROVIDER_ID } from "./DbnInstruments.ts"
 import { type KnownSchema, schemas as vendorSchemas } from "./dbn/DbnSchema.ts"
 import type { HistoricalClient } from "./historical/HistoricalClient.ts"
 import { AllSymbols, type DataRequest, MaxSymbols } from "./historical/HistoricalRequest.ts"
+import type { DatasetRange } from "./historical/Metadata.ts"
 import { claimsOfResolution } from "./historical/Symbology.ts"
 
 /** What a provider is made of. */
@@ -50,6 +51,7 @@ const schemas = MarketSchema.all.filter(isVendorSchema)
 export const make = (options: DatabentoProviderOptions): Effect.Effect<Provider> =>
   Effect.map(Ref.make<bigint | undefined>(undefined), (lastDataAt): Provider => {
     const { historical, live } = options
+    const ranges = new AvailableRanges(historical)
     return {
       id: PROVIDER_ID,
       capabilities: {
@@ -63,10 +65,10 @@ export const make = (options: DatabentoProviderOptions): Effect.Effect<Provider>
         maxDays: 0,
         addSymbolsLive: live !== undefined
       },
-      history: (request) => Stream.tap(history(options, request), () => noteData(lastDataAt)),
+      history: (request) => Stream.tap(history(options, ranges, request), () => noteData(lastDataAt)),
       live: live?.live ?? (() => Stream.fail(noLive)),
       discover: (dataset) => discover(options, dataset),
-      availableRange: (selection) => availableRange(historical, selection),
+      availableRange: (selection) => ranges.of(selection),
       estimate: (request) => estimate(historical, request),
       health: live?.health ?? Effect.map(Ref.get(lastDataAt), idleHealth)
     }
@@ -91,9 +93,11 @@ const noLive = new ProviderError({
   })
 })
 
-/** Bars have no groups: nothing before their range matters. */
-const leadOf = (schema: MarketSchema.MarketSchema): bigint =>
-  MarketSchema.kind(schema) === "bars" ? 0n : Lead
+/** How much earlier a fetch begins. Bars have no groups, and before the first day of a dataset there is nothing. */
+const leadOf = (schema: MarketSchema.MarketSchema, start: bigint, available: TimeRange.TimeRange): bigint => {
+  if (MarketSchema.kind(schema) === "bars" || start <= available.start) return 0n
+  return start - available.start < Lead ? start - available.start : Lead
+}
 
 /** The request in the vendor's terms. */
 const dataRequest = (request: HistoryRequest): Effect.Effect<DataRequest, ProviderError> => {
@@ -114,12 +118,15 @@ const dataRequest = (request: HistoryRequest): Effect.Effect<DataRequest, Provid
 
 const history = (
   { historical, register }: DatabentoProviderOptions,
+  ranges: AvailableRanges,
   request: HistoryRequest
 ): Stream.Stream<ProviderEvent, ProviderError> =>
   Stream.unwrap(
-    Effect.map(dataRequest(request), (data) =>
-      historical.timeseries.batches(data, { register, lead: leadOf(request.schema) })
-    )
+    Effect.gen(function* () {
+      const data = yield* dataRequest(request)
+      const lead = leadOf(request.schema, request.range.start, yield* ranges.of(request))
+      return historical.timeseries.batches(data, { register, lead })
+    })
   ).pipe(
     Stream.mapError((error) =>
       error instanceof StoreError ? registryFailure(`history ${request.dataset}`, error) : error
@@ -152,11 +159,29 @@ const estimate = Effect.fnUntraced(function* (
   } satisfies Estimate
 })
 
-const availableRange = (
-  { metadata }: HistoricalClient["Service"],
-  { dataset, schema }: Selection
-): Effect.Effect<TimeRange.TimeRange, ProviderError> =>
-  Effect.map(metadata.datasetRange(dataset), ({ value }) => value.schemas[schema] ?? value)
+/** What the service has, remembered for a minute: every chunk of a backfill asks. */
+class AvailableRanges {
+  readonly #client: HistoricalClient["Service"]
+  readonly #known = new Map<string, { readonly until: number; readonly range: DatasetRange }>()
+
+  constructor(client: HistoricalClient["Service"]) {
+    this.#client = client
+  }
+
+  readonly of = Effect.fnUntraced(
+    { self: this },
+    function* (this: AvailableRanges, { dataset, schema }: Selection) {
+      const now = yield* Clock.currentTimeMillis
+      const known = this.#known.get(dataset)
+      const range =
+        known !== undefined && known.until > now
+          ? known.range
+          : (yield* this.#client.metadata.datasetRange(dataset)).value
+      if (range !== known?.range) this.#known.set(dataset, { until: now + 60_000, range })
+      return range.schemas[schema] ?? { start: range.start, end: range.end }
+    }
+  )
+}
 
 /** Every symbol of the newest day that the service has, by its symbology, which is free of charge. */
 const discover = (
