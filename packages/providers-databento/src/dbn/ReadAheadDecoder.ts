@@ -23,22 +23,27 @@ import { DbnError } from "./DbnError.ts"
 import type { DbnMetadata } from "./DbnMetadata.ts"
 import type { RecordBlock } from "./RecordBlock.ts"
 import type { DecoderOptions } from "./StreamDecoder.ts"
-import { ZstdReadAhead } from "./ZstdReadAhead.ts"
+import { type ReadAheadOptions, ZstdReadAhead } from "./ZstdReadAhead.ts"
 import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
+
+/** Settings of a decoder that reads ahead. */
+export interface ReadAheadDecoderOptions extends DecoderOptions, ReadAheadOptions {}
 
 /**
  * Decoder of one input. Push a chunk, take blocks until there are none, `advance`, take again until `advance` says false;
  * then push the next one. Gives the records, metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
  *
- * Memory: two buffers of 128 KiB beside the decompressor's window.
+ * Memory: the two buffers (128 KiB each) beside the decompressor's window.
  */
 export class ReadAheadDecoder {
+  readonly #options: ReadAheadDecoderOptions
   readonly #decoder: DbnDecoder
   #ahead: ZstdReadAhead | undefined
   #ending = false
   #ended = false
 
-  constructor(options: DecoderOptions = {}) {
+  constructor(options: ReadAheadDecoderOptions = {}) {
+    this.#options = options
     this.#decoder = new DbnDecoder(options, (limits) => this.#openCompressed(limits))
   }
 
@@ -103,7 +108,7 @@ export class ReadAheadDecoder {
   #openCompressed(limits: ZstdLimits): ZstdReadAhead | ZstdSource {
     // An input of three bytes in all, which is looked at when it is over.
     if (this.#ended) return new ZstdSource(limits)
-    this.#ahead = new ZstdReadAhead(limits)
+    this.#ahead = new ZstdReadAhead(limits, this.#options)
     return this.#ahead
   }
 }
@@ -115,7 +120,7 @@ export class ReadAheadDecoder {
  */
 export async function* decodeBlocksAsync(
   chunks: AsyncIterable<Uint8Array>,
-  options: DecoderOptions = {}
+  options: ReadAheadDecoderOptions = {}
 ): AsyncGenerator<RecordBlock, void, undefined> {
   const decoder = new ReadAheadDecoder(options)
   try {

@@ -6,16 +6,34 @@ import type { ByteSource } from "./ByteSource.ts"
 import type { DbnMetadata } from "./DbnMetadata.ts"
 import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
 
-/** Bytes of a buffer: the most that a zstd block decompresses to, so that one trip to the pool fills one buffer. */
-const BUFFER_BYTES = 128 * 1024
+/** How work is shared between this thread and the pool. */
+export interface ReadAheadOptions {
+  /**
+   * Bytes of each of the two buffers; default 128 KiB, the most that a zstd block decompresses to, so that one trip to the
+   * pool fills one buffer.
+   */
+  readonly aheadBytes?: number | undefined
+  /**
+   * Compressed bytes of a block below which it is decompressed on this thread, because the trip would take longer: a live
+   * capture has such blocks. Default 4096.
+   */
+  readonly leastAsideBytes?: number | undefined
+}
+
+const DEFAULT_AHEAD_BYTES = 128 * 1024
+const DEFAULT_LEAST_ASIDE_BYTES = 4096
 
 /** What one filling gave: bytes, then metadata or an error, where there is one. */
 class Piece {
-  readonly bytes = new Uint8Array(BUFFER_BYTES)
+  readonly bytes: Uint8Array
   from = 0
   to = 0
   header: DbnMetadata | undefined
   error: unknown
+
+  constructor(size: number) {
+    this.bytes = new Uint8Array(size)
+  }
 
   get isRead(): boolean {
     return this.from === this.to && this.header === undefined && this.error === undefined
@@ -25,13 +43,18 @@ class Piece {
 /** Serves what was decompressed; `advance` waits for more. */
 export class ZstdReadAhead implements ByteSource {
   readonly #source: ZstdSource
-  #current = new Piece()
-  #next = new Piece()
+  readonly #leastAside: number
+  #current: Piece
+  #next: Piece
   /** Settled once `#next` is filled; never rejected. */
   #filling: Promise<void> | undefined
 
-  constructor(limits: ZstdLimits) {
+  constructor(limits: ZstdLimits, options: ReadAheadOptions) {
+    const { aheadBytes = DEFAULT_AHEAD_BYTES, leastAsideBytes = DEFAULT_LEAST_ASIDE_BYTES } = options
     this.#source = new ZstdSource(limits)
+    this.#leastAside = leastAsideBytes
+    this.#current = new Piece(Math.max(1, aheadBytes))
+    this.#next = new Piece(Math.max(1, aheadBytes))
   }
 
   push(chunk: Uint8Array): void {
@@ -87,7 +110,7 @@ export class ZstdReadAhead implements ByteSource {
     piece.from = 0
     piece.to = 0
     try {
-      piece.to = await this.#source.readAside(piece.bytes, 0, piece.bytes.length)
+      piece.to = await this.#source.readAside(piece.bytes, 0, piece.bytes.length, this.#leastAside)
       piece.header = this.#source.takeHeader()
     } catch (error) {
       piece.error = error

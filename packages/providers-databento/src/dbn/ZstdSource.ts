@@ -24,9 +24,6 @@ type Mode = "open" | "frame" | "skippable" | "dbz"
 /** Content of a skippable frame that makes it DBZ metadata: "DBZ", version 1. */
 const DBZ_MAGIC = 0x015a4244
 
-/** Compressed bytes below which a trip to another thread costs more than their decompression (a live capture has such blocks). */
-const LEAST_ASIDE = 4096
-
 /** Decompresses frames one after another. */
 export class ZstdSource implements ByteSource {
   readonly #queue = new ChunkQueue()
@@ -72,15 +69,18 @@ export class ZstdSource implements ByteSource {
   }
 
   /**
-   * `read` with the decompression of whole blocks on Node's thread pool. Until the promise is settled, `target` belongs
+   * `read` where runs of `least` compressed bytes or more are decompressed on Node's thread pool. Until the promise is settled, `target` belongs
    * to it, and nothing but `push` and `close` may be called; after a `close` the rest of the target stays unwritten.
    */
-  async readAside(target: Uint8Array, from: number, to: number): Promise<number> {
+  async readAside(target: Uint8Array, from: number, to: number, least: number): Promise<number> {
     if (this.#error !== undefined) throw this.#error
     let at = from
     try {
       while (at < to && this.#seek())
-        at = this.#isSmall ? this.#inflate(target, at, to) : await this.#inflateAside(target, at, to)
+        at =
+          this.#runTo - this.#runFrom >= least && this.#decompressor.hasPool
+            ? await this.#inflateAside(target, at, to)
+            : this.#inflate(target, at, to)
     } catch (error) {
       this.#fail(error)
       if (at === from) throw this.#error
@@ -158,11 +158,6 @@ export class ZstdSource implements ByteSource {
     this.#runFrom = from
     this.#runTo = to
     this.#pending = true
-  }
-
-  /** Too little work to send to another thread. What the last target had no room for is given out without input. */
-  get #isSmall(): boolean {
-    return this.#runTo - this.#runFrom < LEAST_ASIDE || !this.#decompressor.hasPool
   }
 
   get #decompressor(): ZstdHandle {
