@@ -23,7 +23,7 @@ import { DbnError } from "./DbnError.ts"
 import type { DbnMetadata } from "./DbnMetadata.ts"
 import type { RecordBlock } from "./RecordBlock.ts"
 import type { DecoderOptions } from "./StreamDecoder.ts"
-import { type ReadAheadOptions, ZstdReadAhead } from "./ZstdReadAhead.ts"
+import { type ReadAheadOptions, type WantedInput, ZstdReadAhead } from "./ZstdReadAhead.ts"
 import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
 
 /** Settings of a decoder that reads ahead. */
@@ -33,7 +33,7 @@ export interface ReadAheadDecoderOptions extends DecoderOptions, ReadAheadOption
  * Decoder of one input. Push a chunk, take blocks until there are none, `advance`, take again until `advance` says false;
  * then push the next one. Gives the records, metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
  *
- * Memory: the two buffers (128 KiB each) beside the decompressor's window.
+ * Memory: the two buffers of `aheadBytes` beside the decompressor's window.
  */
 export class ReadAheadDecoder {
   readonly #options: ReadAheadDecoderOptions
@@ -62,9 +62,21 @@ export class ReadAheadDecoder {
     return this.#decoder.offset
   }
 
-  /** Adds input. The bytes are read in place: leave them alone until `advance` said false, or `close` is over. */
+  /**
+   * Which input to push: `"more"`, what follows; `"start"`, the first bytes of the input, and then all of it again (only
+   * where `repeatable` was said; nothing is given out twice). Undefined while there is enough to work on. Whoever pushes as
+   * soon as `advance` is over and this says so, before taking blocks, keeps both threads busy.
+   */
+  get wants(): WantedInput | undefined {
+    const wanted = this.#ahead === undefined ? "more" : this.#ahead.wants
+    return wanted === "more" && this.#ending ? undefined : wanted
+  }
+
+  /** Adds input. The bytes are read in place: leave them alone until `wants` says more, or `close` is over. */
   push(chunk: Uint8Array): void {
-    if (this.#ending) throw new DbnError("usage", "push after end: make a new decoder for other input")
+    if (this.#ended || (this.#ending && this.wants !== "start"))
+      throw new DbnError("usage", "push after end: make a new decoder for other input")
+    this.#ending = false
     this.#decoder.push(chunk)
   }
 
@@ -82,13 +94,13 @@ export class ReadAheadDecoder {
   }
 
   /**
-   * Waits, once per buffer, until `take` has something to look at. False where all input was read: push more; after `end`,
-   * all is given out. Call it after `take` said undefined.
+   * Waits, once per buffer, until `take` has something to look at. False where all input was read: push what it `wants`;
+   * after `end`, all is given out. Call it after `take` said undefined.
    */
   async advance(): Promise<boolean> {
     if (this.#ended) return false
     if (await this.#ahead?.advance()) return true
-    if (!this.#ending || this.#ended) return false
+    if (!this.#ending || this.#ended || this.wants === "start") return false
     this.#ended = true
     this.#decoder.end()
     return true

@@ -42,11 +42,23 @@ export class ZstdSource implements ByteSource {
   #error: DbnError | undefined
   #closed = false
   readonly #readsDbz: boolean
+  readonly #inStretches: boolean
 
-  /** `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). */
-  constructor(limits: ZstdLimits, readsDbz = true) {
+  /**
+   * `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). `inStretches` true: the decompressor
+   * gets as much of a frame at once as there is, instead of block after block; what was good in front of damage is then
+   * not given out completely.
+   */
+  constructor(
+    limits: ZstdLimits,
+    {
+      readsDbz = true,
+      inStretches = false
+    }: { readonly readsDbz?: boolean; readonly inStretches?: boolean } = {}
+  ) {
     this.#limits = limits
     this.#readsDbz = readsDbz
+    this.#inStretches = inStretches
     this.#scanner = new ZstdFrameScanner(limits.maxWindowBytes)
   }
 
@@ -137,7 +149,9 @@ export class ZstdSource implements ByteSource {
       return true
     }
     const isContent = this.#scanner.isSkipping
-    const to = this.#scanner.scan(chunk, from, chunk.length)
+    let to = this.#scanner.scan(chunk, from, chunk.length)
+    if (this.#inStretches && this.#mode === "frame")
+      while (to < chunk.length && !this.#scanner.finished) to = this.#scanner.scan(chunk, to, chunk.length)
     this.#queue.position = to
     if (this.#mode === "frame") this.#feed(chunk, from, to)
     else this.#skip(chunk, from, isContent ? to : from)
@@ -234,7 +248,7 @@ export class ZstdSource implements ByteSource {
 
   /** The compressed second half of DBZ metadata: zstd frames of their own. */
   #inflateLists(compressed: Uint8Array, origin: number): Uint8Array {
-    const inner = new ZstdSource(this.#limits, false)
+    const inner = new ZstdSource(this.#limits, { readsDbz: false })
     const out = new ByteCollector()
     const piece = new Uint8Array(16384)
     try {
