@@ -90,7 +90,11 @@ export class ZstdReadAhead implements ByteSource {
 
   /** Takes further input, or the first of the input once more where its start is wanted, and begins to decompress it. */
   push(chunk: Uint8Array): void {
-    this.#wantsStart = false
+    if (this.#wantsStart) {
+      // The filling that found damage gave nothing.
+      this.#filling = undefined
+      this.#wantsStart = false
+    }
     this.#source.push(chunk)
     this.#filling ??= this.#fill()
   }
