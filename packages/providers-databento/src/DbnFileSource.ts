@@ -274,10 +274,7 @@ class FileReader {
 
   readonly run = Effect.fnUntraced({ self: this }, function* (this: FileReader) {
     const file = yield* openFile(this.#path)
-    const decoder = new ReadAheadDecoder({
-      ...decoderOptions(this.#path, this.#options),
-      repeatable: true
-    })
+    const decoder = new ReadAheadDecoder(decoderOptions(this.#path, this.#options))
     yield* Effect.addFinalizer(() => Effect.promise(() => decoder.close()))
     const buffer = new Uint8Array(READ_BYTES)
     let failed: ProviderError | undefined

@@ -1,21 +1,24 @@
 /**
- * DBN of any container for programs that wait for their input anyway: as `DbnDecoder`, but what is compressed is
- * decompressed on Node's thread pool, one buffer ahead of the decoding.
+ * DBN files: as `DbnDecoder`, but compressed input is decompressed on Node's thread pool, one buffer ahead of the decoding.
+ * For input that can be read again from its start, because that is how damage is looked at.
  *
  * @example
  * ```ts
  * const decoder = new ReadAheadDecoder()
- * const drain = async () => {
- *   do for (let block = decoder.take(); block !== undefined; block = decoder.take()) use(block)
- *   while (await decoder.advance())
+ * try {
+ *   do {
+ *     if (decoder.wants !== undefined) {
+ *       if (decoder.wants === "start") position = 0
+ *       const { bytesRead } = await file.read(buffer, 0, buffer.length, position)
+ *       position += bytesRead
+ *       if (bytesRead === 0) decoder.end()
+ *       else decoder.push(buffer.subarray(0, bytesRead))
+ *     }
+ *     for (let block = decoder.take(); block !== undefined; block = decoder.take()) use(block)
+ *   } while ((await decoder.advance()) || decoder.wants !== undefined)
+ * } finally {
+ *   await decoder.close()
  * }
- * for await (const chunk of chunks) {
- *   decoder.push(chunk)
- *   await drain()
- * }
- * decoder.end()
- * await drain()
- * await decoder.close()
  * ```
  */
 import { type Container, DbnDecoder } from "./DbnDecoder.ts"
@@ -30,10 +33,10 @@ import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
 export interface ReadAheadDecoderOptions extends DecoderOptions, ReadAheadOptions {}
 
 /**
- * Decoder of one input. Push a chunk, take blocks until there are none, `advance`, take again until `advance` says false;
- * then push the next one. Gives the records, metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
+ * Decoder of one input. Push what it `wants`, take blocks until there are none, `advance`, and so on. Gives the records,
+ * metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
  *
- * Memory: the two buffers of `aheadBytes` beside the decompressor's window.
+ * Memory: the two buffers of `aheadBytes` beside the decompressor's window. No promise but one per buffer.
  */
 export class ReadAheadDecoder {
   readonly #options: ReadAheadDecoderOptions
@@ -63,9 +66,8 @@ export class ReadAheadDecoder {
   }
 
   /**
-   * Which input to push: `"more"`, what follows; `"start"`, the first bytes of the input, and then all of it again (only
-   * where `repeatable` was said; nothing is given out twice). Undefined while there is enough to work on. Whoever pushes as
-   * soon as `advance` is over and this says so, before taking blocks, keeps both threads busy.
+   * Which input to push: `"more"`, what follows; `"start"`, the first bytes of the input, and then all of it once more,
+   * because there is damage (nothing is given out twice). Undefined while there is enough to work on.
    */
   get wants(): WantedInput | undefined {
     const wanted = this.#ahead === undefined ? "more" : this.#ahead.wants
@@ -122,29 +124,5 @@ export class ReadAheadDecoder {
     if (this.#ended) return new ZstdSource(limits)
     this.#ahead = new ZstdReadAhead(limits, this.#options)
     return this.#ahead
-  }
-}
-
-/**
- * `decodeBlocks` for chunks that arrive over time: a file or HTTP stream. Of a chunk of compressed input, one buffer is
- * decompressed on Node's thread pool while the one before is decoded, which pays where chunks are large: give a file
- * stream a `highWaterMark` of a MiB. The next chunk is asked for when everything of the one before was given out.
- */
-export async function* decodeBlocksAsync(
-  chunks: AsyncIterable<Uint8Array>,
-  options: ReadAheadDecoderOptions = {}
-): AsyncGenerator<RecordBlock, void, undefined> {
-  const decoder = new ReadAheadDecoder(options)
-  try {
-    for await (const chunk of chunks) {
-      decoder.push(chunk)
-      do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
-      while (await decoder.advance())
-    }
-    decoder.end()
-    do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
-    while (await decoder.advance())
-  } finally {
-    await decoder.close()
   }
 }

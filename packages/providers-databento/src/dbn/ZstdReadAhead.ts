@@ -2,9 +2,10 @@
  * Decompression ahead of its reader: while one buffer is read, the next one is filled on Node's thread pool. Two buffers
  * of fixed size, used in turn.
  *
- * Waking another thread takes tens of microseconds, a block of 128 KiB a few hundred. Several blocks in one trip make that
- * small, but where one of them is damaged, the library does not say how much it wrote for those in front. Input that can
- * be read again is therefore read in long stretches, and after damage once more from its start, block by block.
+ * Waking another thread takes tens of microseconds, a block of 128 KiB a few hundred: block by block nothing would be won.
+ * Several blocks in one trip make that small, but where one of them is damaged, the library does not say how much it wrote
+ * for those in front. So after damage the input is read once more from its start, block by block on this thread, and what
+ * was given out before is left out.
  */
 import type { ByteSource } from "./ByteSource.ts"
 import type { DbnMetadata } from "./DbnMetadata.ts"
@@ -12,16 +13,11 @@ import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
 
 /** How work is shared between this thread and the pool. */
 export interface ReadAheadOptions {
-  /**
-   * The input can be pushed again from its first byte, as a file can. Then it is decompressed in long stretches, and
-   * `wants` says `"start"` where damage has to be looked at closely. Default false.
-   */
-  readonly repeatable?: boolean | undefined
-  /** Bytes of each of the two buffers; default 512 KiB where the input is repeatable, else 128 KiB, one zstd block. */
+  /** Bytes of each of the two buffers; default 512 KiB. */
   readonly aheadBytes?: number | undefined
   /**
-   * Compressed bytes below which a block or stretch is decompressed on this thread, because the trip would take longer: a
-   * live capture has such blocks. Default 4096.
+   * Compressed bytes below which the trip would take longer than the decompression, which then happens on this thread.
+   * Default 4096.
    */
   readonly leastAsideBytes?: number | undefined
 }
@@ -29,7 +25,7 @@ export interface ReadAheadOptions {
 /** Input that a reader waits for: what follows the input so far, or all of it once more from its start. */
 export type WantedInput = "more" | "start"
 
-const BLOCK_BYTES = 128 * 1024
+const DEFAULT_AHEAD_BYTES = 512 * 1024
 const DEFAULT_LEAST_ASIDE_BYTES = 4096
 
 /** What one filling gave: bytes, then metadata or an error, where there is one. */
@@ -61,29 +57,29 @@ class Piece {
 /** Serves what was decompressed; `advance` waits for more. */
 export class ZstdReadAhead implements ByteSource {
   readonly #limits: ZstdLimits
-  readonly #leastAside: number
+  #leastAside: number
   #source: ZstdSource
   #current: Piece
   #next: Piece
   /** Settled once `#next` is filled; never rejected. */
   #filling: Promise<void> | undefined
-  /** Damage may be reported: blocks are decompressed one by one. */
-  #isExact: boolean
+  /** The second pass, whose errors are told. */
+  #isExact = false
   #wantsStart = false
-  /** What earlier passes over the input gave out already: bytes, and metadata outside of them. */
-  #skipBytes = 0
-  #skipHeaders = 0
+  /** What was given out: bytes, and metadata outside of them. */
   #givenBytes = 0
   #givenHeaders = 0
+  /** The part of it that the second pass has yet to leave out. */
+  #skipBytes = 0
+  #skipHeaders = 0
   #closed = false
 
   constructor(limits: ZstdLimits, options: ReadAheadOptions) {
-    const { repeatable = false, leastAsideBytes = DEFAULT_LEAST_ASIDE_BYTES } = options
-    const size = Math.max(1, options.aheadBytes ?? (repeatable ? 4 * BLOCK_BYTES : BLOCK_BYTES))
+    const { aheadBytes = DEFAULT_AHEAD_BYTES, leastAsideBytes = DEFAULT_LEAST_ASIDE_BYTES } = options
+    const size = Math.max(1, aheadBytes)
     this.#limits = limits
     this.#leastAside = leastAsideBytes
-    this.#isExact = !repeatable
-    this.#source = new ZstdSource(limits, { inStretches: repeatable })
+    this.#source = new ZstdSource(limits, { inStretches: true })
     this.#current = new Piece(size)
     this.#next = new Piece(size)
   }
@@ -165,7 +161,7 @@ export class ZstdReadAhead implements ByteSource {
     }
   }
 
-  /** Leaves out what an earlier pass gave, and counts the rest. */
+  /** Leaves out what the first pass gave, and counts the rest. */
   #skip(piece: Piece): void {
     const bytes = Math.min(this.#skipBytes, piece.to)
     this.#skipBytes -= bytes
@@ -183,6 +179,7 @@ export class ZstdReadAhead implements ByteSource {
     this.#source.close()
     this.#source = new ZstdSource(this.#limits)
     this.#isExact = true
+    this.#leastAside = Number.POSITIVE_INFINITY
     this.#wantsStart = true
     this.#skipBytes = this.#givenBytes
     this.#skipHeaders = this.#givenHeaders
