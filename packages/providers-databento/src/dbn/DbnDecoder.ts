@@ -162,7 +162,7 @@ export function* decodeBlocks(
   }
 }
 
-/** The same for chunks that arrive over time: a file or HTTP stream. */
+/** The same for chunks that arrive over time: an HTTP stream, say. Compressed files are faster with `ReadAheadDecoder`. */
 export async function* decodeBlocksAsync(
   chunks: AsyncIterable<Uint8Array>,
   options: DecoderOptions = {}

@@ -74,7 +74,10 @@ export class ReadAheadDecoder {
     return wanted === "more" && this.#ending ? undefined : wanted
   }
 
-  /** Adds input. The bytes are read in place: leave them alone until `wants` says more, or `close` is over. */
+  /**
+   * Adds input. The bytes are read in place, by another thread, too: leave them alone until `take` said undefined and
+   * `wants` says something, or until `close` is over.
+   */
   push(chunk: Uint8Array): void {
     if (this.#ended || (this.#ending && this.wants !== "start"))
       throw new DbnError("usage", "push after end: make a new decoder for other input")

@@ -81,8 +81,9 @@ export class ZstdSource implements ByteSource {
   }
 
   /**
-   * `read` where runs of `least` compressed bytes or more are decompressed on Node's thread pool. Until the promise is settled, `target` belongs
-   * to it, and nothing but `push` and `close` may be called; after a `close` the rest of the target stays unwritten.
+   * `read` where runs of `least` compressed bytes or more are decompressed on Node's thread pool. Until the promise is
+   * settled, `target` belongs to it, and nothing but `push` and `close` may be called; after a `close` the rest of the
+   * target stays unwritten.
    */
   async readAside(target: Uint8Array, from: number, to: number, least: number): Promise<number> {
     if (this.#error !== undefined) throw this.#error
