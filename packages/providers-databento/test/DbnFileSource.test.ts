@@ -202,7 +202,7 @@ describe("compressed files of many blocks", () => {
   const whole = join(scratch, "whole.dbn.zst")
   writeFileSync(whole, Buffer.concat(frames))
 
-  it("give the rows of the raw file", async () => {
+  it("give the rows of the raw file", { timeout: 60_000 }, async () => {
     const plain = join(scratch, "plain.dbn")
     writeFileSync(plain, raw)
     const [expected, got] = [await read(plain), await read(whole)]
@@ -241,7 +241,7 @@ describe("compressed files of many blocks", () => {
     }
   })
 
-  it("may be left at any moment", async () => {
+  it("may be left at any moment", { timeout: 60_000 }, async () => {
     const big = join(scratch, "big.dbn.zst")
     writeFileSync(big, zstdFrame(Buffer.concat([...new SyntheticMarket({ trades: 200_000 }).tradeFile()])))
     const { register } = registry()
