@@ -248,23 +248,39 @@ class FileReader {
     yield* Effect.addFinalizer(() => Effect.promise(() => decoder.close()))
     const buffer = new Uint8Array(READ_BYTES)
     let failed: ProviderError | undefined
-    for (;;) {
-      const n = yield* reading(this.#path, file, buffer)
-      this.#bytesRead += n
-      if (n === 0) decoder.end()
-      else decoder.push(buffer.subarray(0, n))
-      do failed = yield* this.#drain(decoder)
-      while (failed === undefined && (yield* Effect.promise(() => decoder.advance())))
-      if (n === 0 || failed !== undefined) break
+    do {
+      const isFed = decoder.wants !== undefined && (yield* this.#feed(decoder, file, buffer))
+      failed = yield* this.#drain(decoder)
       const records = this.#batches.records
-      yield* Queue.offer(this.#queue, { _tag: "Advanced", bytesRead: this.#bytesRead, records })
-    }
+      if (isFed) yield* Queue.offer(this.#queue, { _tag: "Advanced", bytesRead: this.#bytesRead, records })
+    } while (failed === undefined && (yield* this.#isMore(decoder)))
     const rest: Array<MarketBatch> = []
     this.#batches.flush((batch) => rest.push(batch))
     for (const batch of rest) yield* this.#give(batch)
     yield* this.#instruments.registerDefinitions(0)
     yield* Queue.offer(this.#queue, this.#end(failed))
   })
+
+  /** Reads on in the file, or again from its start; false at its end. */
+  readonly #feed = Effect.fnUntraced(
+    { self: this },
+    function* (this: FileReader, decoder: ReadAheadDecoder, file: FileSystem.File, buffer: Uint8Array) {
+      if (decoder.wants === "start") {
+        yield* Effect.mapError(file.seek(0n, "start"), (error) => fileFailure(this.#path, error))
+        this.#bytesRead = 0
+      }
+      const n = yield* reading(this.#path, file, buffer)
+      this.#bytesRead += n
+      if (n === 0) decoder.end()
+      else decoder.push(buffer.subarray(0, n))
+      return n > 0
+    }
+  )
+
+  /** Waits for what is decompressed; false once the file was read to its end. */
+  #isMore(decoder: ReadAheadDecoder): Effect.Effect<boolean> {
+    return Effect.promise(async () => (await decoder.advance()) || decoder.wants !== undefined)
+  }
 
   /** Decodes everything that the decoder has by now; the error, where the input is damaged or incomplete. */
   readonly #drain = Effect.fnUntraced(

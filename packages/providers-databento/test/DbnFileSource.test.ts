@@ -10,15 +10,28 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { type FileEvent, type Instrument, type ListingClaim, SymbolText } from "@data-manager/core"
+import { setTimeout as sleep } from "node:timers/promises"
+import {
+  type FileEvent,
+  type Instrument,
+  type ListingClaim,
+  type MarketBatch,
+  SymbolText
+} from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Stream } from "effect"
 import { afterAll, assert, describe, it } from "vitest"
 import { type DbnFileOptions, dbnFile } from "../src/DbnFileSource.ts"
+import { DbnDecoder, zstdFrame } from "../src/dbn/index.ts"
+import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 import { testData } from "./TestData.ts"
 
 const scratch = mkdtempSync(join(tmpdir(), "dbn-file-"))
 afterAll(() => rmSync(scratch, { recursive: true }))
+
+/** Every column of a batch. */
+const columnsOf = (batch: MarketBatch) =>
+  Object.entries(batch.columns).map(([name, column]) => [name, column.slice(0, batch.length)] as const)
 
 /** A registry in a few lines: one instrument per text, or per number where there is no text. */
 const registry = () => {
@@ -177,6 +190,73 @@ describe.skipIf(testData === undefined)("DBN files as sources", () => {
       Effect.runPromise(dbnFile(p, 0, options).fingerprint.pipe(Effect.provide(NodeServices.layer)))
     assert.strictEqual(await print(path), await print(file("test_data.trades.dbn")))
     assert.notStrictEqual(await print(path), await print(path, { batchRows: 8 }))
+  })
+})
+
+describe("compressed files of many blocks", () => {
+  const rows = 40_000
+  const raw = Buffer.concat([...new SyntheticMarket({ trades: rows }).tradeFile()])
+  const frames = [raw.subarray(0, 700_000), raw.subarray(700_000)].map((part) =>
+    zstdFrame(part, { checksum: true })
+  )
+  const whole = join(scratch, "whole.dbn.zst")
+  writeFileSync(whole, Buffer.concat(frames))
+
+  it("give the rows of the raw file", { timeout: 60_000 }, async () => {
+    const plain = join(scratch, "plain.dbn")
+    writeFileSync(plain, raw)
+    const [expected, got] = [await read(plain), await read(whole)]
+    assert.strictEqual(got.rows, rows)
+    assert.isUndefined(got.end.failure)
+    assert.deepStrictEqual(got.batches.map(columnsOf), expected.batches.map(columnsOf))
+    assert.deepStrictEqual(got.end, expected.end)
+  })
+
+  it("give every whole row in front of damage, once", async () => {
+    for (const at of [10, frames[0]!.length - 1, frames[0]!.length + 2, statSync(whole).size - 1]) {
+      const bytes = new Uint8Array(readFileSync(whole))
+      bytes[at]! ^= 4
+      const path = join(scratch, "damaged.dbn.zst")
+      writeFileSync(path, bytes)
+      const decoder = new DbnDecoder({ upgrade: 3 })
+      let expected = 0
+      let message = ""
+      try {
+        decoder.push(bytes)
+        for (let block = decoder.take(); block !== undefined; block = decoder.take()) expected += block.length
+      } catch (error) {
+        message = (error as Error).message
+      }
+      decoder.close()
+      assert.notStrictEqual(message, "", `${at}`)
+      if (at === 10) {
+        assert.include((await headerError(path)).message, message)
+        continue
+      }
+      const { end, rows: got } = await read(path)
+      assert.strictEqual(got, expected, `${at}`)
+      assert.strictEqual(end.records, expected)
+      assert.include(end.failure?.message, message)
+      assert.deepStrictEqual(end.coverage, [])
+    }
+  })
+
+  it("may be left at any moment", { timeout: 60_000 }, async () => {
+    const big = join(scratch, "big.dbn.zst")
+    writeFileSync(big, zstdFrame(Buffer.concat([...new SyntheticMarket({ trades: 200_000 }).tradeFile()])))
+    const { register } = registry()
+    for (let round = 0; round < 60; round++) {
+      const source = dbnFile(big, statSync(big).size, { batchRows: 4096 })
+      const reading = source.events(register).pipe(Stream.take(round % 20), Stream.runDrain)
+      const program =
+        round % 2 === 0
+          ? reading
+          : Effect.raceFirst(
+              reading,
+              Effect.promise(() => sleep(round % 15))
+            )
+      await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+    }
   })
 })
 

@@ -161,3 +161,21 @@ export function* decodeBlocks(
     decoder.close()
   }
 }
+
+/** The same for chunks that arrive over time: an HTTP stream, say. Compressed files are faster with `ReadAheadDecoder`. */
+export async function* decodeBlocksAsync(
+  chunks: AsyncIterable<Uint8Array>,
+  options: DecoderOptions = {}
+): AsyncGenerator<RecordBlock, void, undefined> {
+  const decoder = new DbnDecoder(options)
+  try {
+    for await (const chunk of chunks) {
+      decoder.push(chunk)
+      for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
+    }
+    decoder.end()
+    for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
+  } finally {
+    decoder.close()
+  }
+}

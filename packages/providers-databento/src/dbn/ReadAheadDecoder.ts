@@ -1,21 +1,24 @@
 /**
- * DBN of any container for programs that wait for their input anyway: as `DbnDecoder`, but what is compressed is
- * decompressed on Node's thread pool, one buffer ahead of the decoding.
+ * DBN files: as `DbnDecoder`, but compressed input is decompressed on Node's thread pool, one buffer ahead of the decoding.
+ * For input that can be read again from its start, because that is how damage is looked at.
  *
  * @example
  * ```ts
  * const decoder = new ReadAheadDecoder()
- * const drain = async () => {
- *   do for (let block = decoder.take(); block !== undefined; block = decoder.take()) use(block)
- *   while (await decoder.advance())
+ * try {
+ *   do {
+ *     if (decoder.wants !== undefined) {
+ *       if (decoder.wants === "start") position = 0
+ *       const { bytesRead } = await file.read(buffer, 0, buffer.length, position)
+ *       position += bytesRead
+ *       if (bytesRead === 0) decoder.end()
+ *       else decoder.push(buffer.subarray(0, bytesRead))
+ *     }
+ *     for (let block = decoder.take(); block !== undefined; block = decoder.take()) use(block)
+ *   } while ((await decoder.advance()) || decoder.wants !== undefined)
+ * } finally {
+ *   await decoder.close()
  * }
- * for await (const chunk of chunks) {
- *   decoder.push(chunk)
- *   await drain()
- * }
- * decoder.end()
- * await drain()
- * await decoder.close()
  * ```
  */
 import { type Container, DbnDecoder } from "./DbnDecoder.ts"
@@ -23,22 +26,27 @@ import { DbnError } from "./DbnError.ts"
 import type { DbnMetadata } from "./DbnMetadata.ts"
 import type { RecordBlock } from "./RecordBlock.ts"
 import type { DecoderOptions } from "./StreamDecoder.ts"
-import { ZstdReadAhead } from "./ZstdReadAhead.ts"
+import { type ReadAheadOptions, type WantedInput, ZstdReadAhead } from "./ZstdReadAhead.ts"
 import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
 
+/** Settings of a decoder that reads ahead. */
+export interface ReadAheadDecoderOptions extends DecoderOptions, ReadAheadOptions {}
+
 /**
- * Decoder of one input. Push a chunk, take blocks until there are none, `advance`, take again until `advance` says false;
- * then push the next one. Gives the records, metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
+ * Decoder of one input. Push what it `wants`, take blocks until there are none, `advance`, and so on. Gives the records,
+ * metadata and errors of `DbnDecoder`; blocks may be cut elsewhere.
  *
- * Memory: two buffers of 128 KiB beside the decompressor's window.
+ * Memory: the two buffers of `aheadBytes` beside the decompressor's window. No promise but one per buffer.
  */
 export class ReadAheadDecoder {
+  readonly #options: ReadAheadDecoderOptions
   readonly #decoder: DbnDecoder
   #ahead: ZstdReadAhead | undefined
   #ending = false
   #ended = false
 
-  constructor(options: DecoderOptions = {}) {
+  constructor(options: ReadAheadDecoderOptions = {}) {
+    this.#options = options
     this.#decoder = new DbnDecoder(options, (limits) => this.#openCompressed(limits))
   }
 
@@ -57,9 +65,23 @@ export class ReadAheadDecoder {
     return this.#decoder.offset
   }
 
-  /** Adds input. The bytes are read in place: leave them alone until `advance` said false, or `close` is over. */
+  /**
+   * Which input to push: `"more"`, what follows; `"start"`, the first bytes of the input, and then all of it once more,
+   * because there is damage (nothing is given out twice). Undefined while there is enough to work on.
+   */
+  get wants(): WantedInput | undefined {
+    const wanted = this.#ahead === undefined ? "more" : this.#ahead.wants
+    return wanted === "more" && this.#ending ? undefined : wanted
+  }
+
+  /**
+   * Adds input. The bytes are read in place, by another thread, too: leave them alone until `take` said undefined and
+   * `wants` says something, or until `close` is over.
+   */
   push(chunk: Uint8Array): void {
-    if (this.#ending) throw new DbnError("usage", "push after end: make a new decoder for other input")
+    if (this.#ended || (this.#ending && this.wants !== "start"))
+      throw new DbnError("usage", "push after end: make a new decoder for other input")
+    this.#ending = false
     this.#decoder.push(chunk)
   }
 
@@ -77,13 +99,13 @@ export class ReadAheadDecoder {
   }
 
   /**
-   * Waits, once per buffer, until `take` has something to look at. False where all input was read: push more; after `end`,
-   * all is given out. Call it after `take` said undefined.
+   * Waits, once per buffer, until `take` has something to look at. False where all input was read: push what it `wants`;
+   * after `end`, all is given out. Call it after `take` said undefined.
    */
   async advance(): Promise<boolean> {
     if (this.#ended) return false
     if (await this.#ahead?.advance()) return true
-    if (!this.#ending || this.#ended) return false
+    if (!this.#ending || this.#ended || this.wants === "start") return false
     this.#ended = true
     this.#decoder.end()
     return true
@@ -103,31 +125,7 @@ export class ReadAheadDecoder {
   #openCompressed(limits: ZstdLimits): ZstdReadAhead | ZstdSource {
     // An input of three bytes in all, which is looked at when it is over.
     if (this.#ended) return new ZstdSource(limits)
-    this.#ahead = new ZstdReadAhead(limits)
+    this.#ahead = new ZstdReadAhead(limits, this.#options)
     return this.#ahead
-  }
-}
-
-/**
- * `decodeBlocks` for chunks that arrive over time: a file or HTTP stream. Of a chunk of compressed input, one buffer is
- * decompressed on Node's thread pool while the one before is decoded, which pays where chunks are large: give a file
- * stream a `highWaterMark` of a MiB. The next chunk is asked for when everything of the one before was given out.
- */
-export async function* decodeBlocksAsync(
-  chunks: AsyncIterable<Uint8Array>,
-  options: DecoderOptions = {}
-): AsyncGenerator<RecordBlock, void, undefined> {
-  const decoder = new ReadAheadDecoder(options)
-  try {
-    for await (const chunk of chunks) {
-      decoder.push(chunk)
-      do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
-      while (await decoder.advance())
-    }
-    decoder.end()
-    do for (let block = decoder.take(); block !== undefined; block = decoder.take()) yield block
-    while (await decoder.advance())
-  } finally {
-    await decoder.close()
   }
 }

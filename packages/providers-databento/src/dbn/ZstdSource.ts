@@ -24,9 +24,6 @@ type Mode = "open" | "frame" | "skippable" | "dbz"
 /** Content of a skippable frame that makes it DBZ metadata: "DBZ", version 1. */
 const DBZ_MAGIC = 0x015a4244
 
-/** Compressed bytes below which a trip to another thread costs more than their decompression (a live capture has such blocks). */
-const LEAST_ASIDE = 4096
-
 /** Decompresses frames one after another. */
 export class ZstdSource implements ByteSource {
   readonly #queue = new ChunkQueue()
@@ -45,11 +42,23 @@ export class ZstdSource implements ByteSource {
   #error: DbnError | undefined
   #closed = false
   readonly #readsDbz: boolean
+  readonly #inStretches: boolean
 
-  /** `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). */
-  constructor(limits: ZstdLimits, readsDbz = true) {
+  /**
+   * `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). `inStretches` true: the decompressor
+   * gets as much of a frame at once as there is, instead of block after block; what was good in front of damage is then
+   * not given out completely.
+   */
+  constructor(
+    limits: ZstdLimits,
+    {
+      readsDbz = true,
+      inStretches = false
+    }: { readonly readsDbz?: boolean; readonly inStretches?: boolean } = {}
+  ) {
     this.#limits = limits
     this.#readsDbz = readsDbz
+    this.#inStretches = inStretches
     this.#scanner = new ZstdFrameScanner(limits.maxWindowBytes)
   }
 
@@ -72,15 +81,19 @@ export class ZstdSource implements ByteSource {
   }
 
   /**
-   * `read` with the decompression of whole blocks on Node's thread pool. Until the promise is settled, `target` belongs
-   * to it, and nothing but `push` and `close` may be called; after a `close` the rest of the target stays unwritten.
+   * `read` where runs of `least` compressed bytes or more are decompressed on Node's thread pool. Until the promise is
+   * settled, `target` belongs to it, and nothing but `push` and `close` may be called; after a `close` the rest of the
+   * target stays unwritten.
    */
-  async readAside(target: Uint8Array, from: number, to: number): Promise<number> {
+  async readAside(target: Uint8Array, from: number, to: number, least: number): Promise<number> {
     if (this.#error !== undefined) throw this.#error
     let at = from
     try {
       while (at < to && this.#seek())
-        at = this.#isSmall ? this.#inflate(target, at, to) : await this.#inflateAside(target, at, to)
+        at =
+          this.#runTo - this.#runFrom >= least && this.#decompressor.hasPool
+            ? await this.#inflateAside(target, at, to)
+            : this.#inflate(target, at, to)
     } catch (error) {
       this.#fail(error)
       if (at === from) throw this.#error
@@ -137,7 +150,9 @@ export class ZstdSource implements ByteSource {
       return true
     }
     const isContent = this.#scanner.isSkipping
-    const to = this.#scanner.scan(chunk, from, chunk.length)
+    let to = this.#scanner.scan(chunk, from, chunk.length)
+    if (this.#inStretches && this.#mode === "frame")
+      while (to < chunk.length && !this.#scanner.finished) to = this.#scanner.scan(chunk, to, chunk.length)
     this.#queue.position = to
     if (this.#mode === "frame") this.#feed(chunk, from, to)
     else this.#skip(chunk, from, isContent ? to : from)
@@ -158,11 +173,6 @@ export class ZstdSource implements ByteSource {
     this.#runFrom = from
     this.#runTo = to
     this.#pending = true
-  }
-
-  /** Too little work to send to another thread. What the last target had no room for is given out without input. */
-  get #isSmall(): boolean {
-    return this.#runTo - this.#runFrom < LEAST_ASIDE || !this.#decompressor.hasPool
   }
 
   get #decompressor(): ZstdHandle {
@@ -239,7 +249,7 @@ export class ZstdSource implements ByteSource {
 
   /** The compressed second half of DBZ metadata: zstd frames of their own. */
   #inflateLists(compressed: Uint8Array, origin: number): Uint8Array {
-    const inner = new ZstdSource(this.#limits, false)
+    const inner = new ZstdSource(this.#limits, { readsDbz: false })
     const out = new ByteCollector()
     const piece = new Uint8Array(16384)
     try {

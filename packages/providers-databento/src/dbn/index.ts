@@ -24,3 +24,4 @@ export { type KnownSType, type SType, stypeCode, stypeFromCode, stypes } from ".
 export { type DecoderOptions, type FragmentOptions, StreamDecoder } from "./StreamDecoder.ts"
 export * from "./SymbolMap.ts"
 export * from "./ZstdEncoder.ts"
+export type { ReadAheadOptions, WantedInput } from "./ZstdReadAhead.ts"
