@@ -25,9 +25,9 @@ import {
   PROVIDER_ID,
   rowsFrom
 } from "../DbnInstruments.ts"
+import { DbnDecoder } from "../dbn/DbnDecoder.ts"
 import type { DbnMetadata } from "../dbn/DbnMetadata.ts"
 import { venueOf } from "../dbn/Publisher.ts"
-import { ReadAheadDecoder } from "../dbn/ReadAheadDecoder.ts"
 import type { RecordBlock } from "../dbn/RecordBlock.ts"
 import { type BlockSource, mergeBlocks } from "../dbn/RecordMerge.ts"
 import { type SymbolInterval, symbolIntervals } from "../dbn/SymbolMap.ts"
@@ -152,7 +152,7 @@ const requestedText = (metadata: DbnMetadata, interval: SymbolInterval): string 
 class BodyBlocks implements BlockSource {
   readonly #chunks: AsyncIterator<Uint8Array>
   readonly #onHeader: (block: RecordBlock) => void
-  readonly decoder = new ReadAheadDecoder({ upgrade: 3 })
+  readonly #decoder = new DbnDecoder({ upgrade: 3 })
   #ended = false
   #segment = -1
 
@@ -163,24 +163,23 @@ class BodyBlocks implements BlockSource {
 
   readonly next = async (): Promise<RecordBlock | undefined> => {
     for (;;) {
-      const block = this.decoder.take()
+      const block = this.#decoder.take()
       if (block !== undefined) {
         if (block.segment !== this.#segment) this.#onHeader(block)
         this.#segment = block.segment
         return block
       }
-      if (await this.decoder.advance()) continue
       if (this.#ended) return undefined
       const chunk = await this.#chunks.next()
       if (chunk.done === true) {
         this.#ended = true
-        this.decoder.end()
-      } else this.decoder.push(chunk.value)
+        this.#decoder.end()
+      } else this.#decoder.push(chunk.value)
     }
   }
 
   readonly close = async (): Promise<void> => {
-    await this.decoder.close()
+    this.#decoder.close()
     await this.#chunks.return?.()
   }
 }
