@@ -44,6 +44,7 @@ export * from "./SubscriptionKindTopic.ts"
 export * as Backfill from "./Backfill.ts"
 export * as BackfillPlan from "./BackfillPlan.ts"
 export * as BarAggregator from "./BarAggregator.ts"
+export * as Discovery from "./Discovery.ts"
 export * as FileImport from "./FileImport.ts"
 
 // section: operation

@@ -37,11 +37,17 @@ const join = (
   entries: ReadonlyArray<SymbolEntry>
 ): ReadonlyArray<Known> => {
   const bySymbol = new Map(entries.map((entry) => [entry.symbol, entry]))
+  const byInstrument = new Map<number, Array<Listing>>()
+  for (const listing of listings) {
+    const own = byInstrument.get(listing.instrument)
+    if (own === undefined) byInstrument.set(listing.instrument, [listing])
+    else own.push(listing)
+  }
   const known: Array<Known> = [...instruments].map((instrument) => ({
     symbol: instrument.symbol,
     provider: instrument.provider,
     instrument,
-    listings: listings.filter((listing) => listing.instrument === instrument.id),
+    listings: byInstrument.get(instrument.id) ?? [],
     entry: bySymbol.get(instrument.symbol)
   }))
   const seen = new Set(known.map(({ symbol }) => symbol))

@@ -1,4 +1,4 @@
-/** `dm symbols list|add|remove|resolve`: what is known and collected. */
+/** `dm symbols list|add|remove|discover|resolve`: what is known and collected. */
 import { MarketSchema } from "@data-manager/core"
 import { Argument, Command, Flag } from "effect/cli"
 import { lazily } from "../Action.ts"
@@ -110,9 +110,32 @@ const resolve = Command.make(
   ])
 )
 
+const discover = Command.make(
+  "discover",
+  {
+    provider: Flags.provider,
+    dataset: Flags.text("dataset", "NAME", "One dataset alone. Default: those of the configuration")
+  },
+  (options) =>
+    lazily(
+      () => import("../actions/Discover.ts"),
+      (action, session) => action.discover(session, options)
+    )
+).pipe(
+  Command.withDescription(
+    "Asks providers what they list and adds symbols that are not known yet. What is known stays as it is: nothing is " +
+      "re-enabled, and removed symbols do not come back. Symbols that [symbols] include matches are collected from then on."
+  ),
+  Command.withShortDescription("Ask providers what they list"),
+  Command.withExamples([
+    { command: "dm symbols discover" },
+    { command: "dm symbols discover -p databento --dataset GLBX.MDP3 --json" }
+  ])
+)
+
 export const symbolsCommand = Command.make("symbols").pipe(
   Command.withDescription("The symbols that are known and collected."),
-  Command.withShortDescription("Known and collected symbols: list, add, remove, resolve"),
+  Command.withShortDescription("Known and collected symbols: list, add, remove, discover, resolve"),
   Command.withExamples([{ command: "dm symbols list" }, { command: "dm symbols resolve ESH6" }]),
-  Command.withSubcommands([list, add, remove, resolve])
+  Command.withSubcommands([list, add, remove, discover, resolve])
 )
