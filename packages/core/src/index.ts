@@ -43,6 +43,7 @@ export * from "./SubscriptionKindTopic.ts"
 // section: engine
 export * as Backfill from "./Backfill.ts"
 export * as BackfillPlan from "./BackfillPlan.ts"
+export * as BackfillSchedule from "./BackfillSchedule.ts"
 export * as BarAggregator from "./BarAggregator.ts"
 export * as Discovery from "./Discovery.ts"
 export * as FileImport from "./FileImport.ts"

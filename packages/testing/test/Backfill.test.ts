@@ -1,118 +1,16 @@
 import {
   Backfill,
   type BackfillPlan,
-  batchContext,
   Decimal,
-  type Estimate,
-  type HistoryRequest,
-  type ListingClaim,
-  MarketStore,
+  type MarketStore,
   type Provider,
   ProviderDisconnected,
-  ProviderError,
-  type ProviderEvent,
-  type StoreError,
-  StoreMigrations,
-  TradeKey,
-  tradeBuilder,
-  UnixNanos
+  ProviderError
 } from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { memoryDatabase } from "./MemoryStore.ts"
-
-const Day = UnixNanos.PerDay
-const base = 20_000n * Day
-const Hour = 3600n * UnixNanos.PerSecond
-
-const claimOf = (symbol: string): ListingClaim => ({
-  provider: "test",
-  dataset: "TEST",
-  rawSymbol: symbol,
-  valid: { start: base, end: base + 1_000n * Day },
-  defaultPriceScale: 2,
-  defaultSizeScale: 0
-})
-
-interface Script {
-  /** Called before a request is answered; a failure ends it after its first batch. */
-  readonly fail?: (request: HistoryRequest, count: number) => ProviderError | undefined
-  readonly billed?: boolean
-  readonly estimate?: (request: HistoryRequest) => Estimate
-  /** What a parent means. */
-  readonly children?: (symbol: string) => ReadonlyArray<string>
-  /** Rows per batch. */
-  readonly batchRows?: number
-}
-
-/** A trade an hour of every symbol that does not begin with X. */
-const scripted = (store: MarketStore["Service"], script: Script = {}) => {
-  const requests: Array<HistoryRequest> = []
-  const history = (request: HistoryRequest): Stream.Stream<ProviderEvent, ProviderError | StoreError> =>
-    Stream.unwrap(
-      Effect.gen(function* () {
-        requests.push(request)
-        const failure = script.fail?.(request, requests.length)
-        const children = script.children ?? ((symbol: string) => [symbol])
-        const known = request.symbols.filter((symbol) => !symbol.startsWith("X"))
-        const pairs = known.flatMap((asked) => children(asked).map((symbol) => ({ asked, symbol })))
-        const claims = pairs.map(({ symbol }) => claimOf(symbol))
-        const instruments = yield* store.registerListings(claims)
-        const rows = instruments.flatMap(({ id }) => {
-          const times: Array<readonly [number, bigint]> = []
-          for (let t = request.range.start; t < request.range.end; t += Hour) times.push([id, t - (t % Hour)])
-          return times.filter(([, t]) => t >= request.range.start)
-        })
-        rows.sort((a, b) => (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0))
-        const size = script.batchRows ?? 50
-        const events: Array<ProviderEvent> = pairs.map(({ asked }, i) => ({
-          _tag: "Mapping",
-          claim: claims[i]!,
-          requested: asked
-        }))
-        for (let at = 0; at < rows.length; at += size) {
-          const builder = tradeBuilder(batchContext({ provider: "test", dataset: "TEST" }), size)
-          for (const [id, time] of rows.slice(at, at + size)) {
-            const row = builder.length++
-            builder.columns.instrument[row] = id
-            builder.columns.tsEvent[row] = time
-            builder.columns.tsRecv[row] = time
-            builder.columns.tradeKey[row] = TradeKey.make(1, Number((time / Hour) % 4_294_967_296n), 0)
-            builder.columns.price[row] = 100n
-            builder.columns.priceExponent[row] = -2
-            builder.columns.size[row] = 1n
-          }
-          events.push({ _tag: "Batch", batch: builder.flush() })
-        }
-        const all = Stream.fromIterable(events)
-        return failure === undefined
-          ? all
-          : Stream.concat(Stream.take(all, pairs.length + 2), Stream.fail(failure))
-      })
-    )
-  const provider: Provider = {
-    id: "test",
-    capabilities: {
-      history: ["trades"],
-      live: [],
-      symbolTypes: ["raw_symbol", "parent"],
-      replaySeconds: 0,
-      consecutiveIds: false,
-      billed: script.billed ?? false,
-      maxSymbols: 0,
-      maxDays: 0,
-      addSymbolsLive: false
-    },
-    history: history as Provider["history"],
-    live: () => Stream.empty,
-    discover: () => Stream.empty,
-    availableRange: () => Effect.succeed({ start: base, end: base + 100n * Day }),
-    estimate: (request) => Effect.succeed(script.estimate?.(request) ?? { requests: 1 }),
-    health: Effect.succeed({ state: "idle", reconnects: 0, detail: "" })
-  }
-  return { provider, requests }
-}
+import { base, Day, type Script, scripted, withStore } from "./ScriptedProvider.ts"
 
 const request = (change: Partial<BackfillPlan.BackfillRequest> = {}): BackfillPlan.BackfillRequest => ({
   dataset: "TEST",
@@ -128,14 +26,6 @@ const disconnected = new ProviderError({
   operation: "history",
   reason: new ProviderDisconnected({ detail: "reset" })
 })
-
-/** Work with an empty store of its own. */
-const withStore = <A, E>(work: (store: MarketStore["Service"]) => Effect.Effect<A, E, MarketStore>) =>
-  Effect.gen(function* () {
-    const database = yield* memoryDatabase()
-    yield* StoreMigrations.use((migrations) => migrations.up()).pipe(Effect.provide(database.migrations))
-    return yield* MarketStore.use(work).pipe(Effect.provide(database.store))
-  })
 
 /** Plans and runs; what happened to the chunks, in the order in which they ended. */
 const backfill = Effect.fnUntraced(function* (
