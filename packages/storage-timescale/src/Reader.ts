@@ -63,12 +63,12 @@ import { readOrder } from "./RowOrder.ts"
 export interface ReaderOptions {
   /** Sessions that one read uses at once. Default 2. */
   readonly concurrency?: number | undefined
-  /** Column memory that one slice is cut for, in bytes; a slice of four times as much is cut again. Default 12 MiB. */
+  /** Column memory that one slice is cut for, in bytes; a slice of four times as much is cut again. Default 6 MiB. */
   readonly sliceBytes?: number | undefined
 }
 
 const DefaultConcurrency = 2
-const DefaultSliceBytes = 12 * 1024 * 1024
+const DefaultSliceBytes = 6 * 1024 * 1024
 /** How many times its expected size a slice may have before it is cut again, and into how many. */
 const Slack = 4
 const Parts = 8
