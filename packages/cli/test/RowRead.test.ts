@@ -173,5 +173,7 @@ describe("held", () => {
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m", source: "trades" }), ["trades"])
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "1h", source: "provider" }), ["ohlcv-1h"])
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m", source: "provider" }), [])
+    assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m" }), ["trades"])
+    assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "ohlcv-eod" }), ["ohlcv-eod"])
   })
 })

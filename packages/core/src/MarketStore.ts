@@ -109,19 +109,29 @@ export interface SchemaReadRequest extends ReadRequest {
 }
 
 /**
- * Bars of one length. The range selects bars by their start; each of them is whole. Bars from trades are made of the
- * trades that have a price: see `BarBatch`.
+ * Bars of one series, by length or by name. The range selects bars by their start; each of them is whole. Bars from
+ * trades are made of the trades that have a price: see `BarBatch`.
  */
-export interface BarReadRequest extends ReadRequest {
-  readonly timeframe: Timeframe
-  /** Default "trades": bars made from the stored trades. */
-  readonly source?: BarSource | undefined
+export type BarReadRequest = ReadRequest & {
   /**
    * Put a bar without trades (open = high = low = close = last close, volume 0, count 0) between two bars of an
-   * instrument where there were none. Default false.
+   * instrument where there were none. Default false; not for session bars, which have no length.
    */
   readonly fill?: boolean | undefined
-}
+} & (
+    | {
+        readonly timeframe: Timeframe
+        /** Default "trades": bars made from the stored trades. */
+        readonly source?: BarSource | undefined
+        readonly schema?: undefined
+      }
+    | {
+        /** The provider's bars of this schema as it gave them: `ohlcv-eod` is one bar per session. */
+        readonly schema: MarketSchema
+        readonly source?: "provider" | undefined
+        readonly timeframe?: undefined
+      }
+  )
 
 /** Rows per instrument, schema and UTC day. */
 export interface DailyAvailability {
@@ -216,11 +226,14 @@ export class MarketStore extends Context.Service<
     readonly readQuotes: (request: SchemaReadRequest) => Stream.Stream<QuoteBatch, StoreError>
     readonly readBars: (request: BarReadRequest) => Stream.Stream<BarBatch, StoreError>
     readonly readBook: (request: SchemaReadRequest) => Stream.Stream<BookBatch, StoreError>
-    /** The newest `count` trades of each instrument, in read order. */
+    /**
+     * The newest `count` trades of each instrument, in read order across all of them; as always a batch is of one
+     * dataset, and there is none where there are no trades. All of them stand in memory at once.
+     */
     readonly lastTrades: (
       instruments: ReadonlyArray<InstrumentId>,
       count: number
-    ) => Effect.Effect<TradeBatch, StoreError>
+    ) => Effect.Effect<ReadonlyArray<TradeBatch>, StoreError>
     readonly availability: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined
       readonly range?: TimeRange | undefined

@@ -546,12 +546,43 @@ const broken: ReadonlyArray<Broken> = [
   { what: "one batch for all datasets", cards: ["S-675"], rules: { sharesBatch: () => true } },
   {
     what: "the last trades are the last of all instruments together",
-    cards: ["S-680"],
+    cards: ["S-675", "S-680"],
     wrap: (store) => ({
       ...store,
       lastTrades: (instruments, count) =>
-        Effect.map(store.lastTrades(instruments, count), (batch) =>
-          batch.slice(Math.max(0, batch.length - count))
+        Effect.map(store.lastTrades(instruments, count), (batches) => {
+          let left = count
+          return batches
+            .toReversed()
+            .map((batch) => {
+              const part = batch.slice(Math.max(0, batch.length - left))
+              left -= part.length
+              return part
+            })
+            .toReversed()
+        })
+    })
+  },
+  {
+    what: "the last trades of several datasets come one dataset after the other",
+    cards: ["S-675"],
+    wrap: (store) => ({
+      ...store,
+      lastTrades: (instruments, count) =>
+        Effect.map(
+          Effect.forEach(instruments, (instrument) => store.lastTrades([instrument], count)),
+          (each) => each.flat()
+        )
+    })
+  },
+  {
+    what: "the last trades are of the first dataset alone",
+    cards: ["S-675"],
+    wrap: (store) => ({
+      ...store,
+      lastTrades: (instruments, count) =>
+        Effect.map(store.lastTrades(instruments, count), (batches) =>
+          batches.filter((batch) => batch.context.dataset === batches[0]?.context.dataset)
         )
     })
   },
@@ -629,7 +660,43 @@ const broken: ReadonlyArray<Broken> = [
   {
     what: "a provider's bars are preferred",
     cards: ["S-770"],
-    wrap: (store) => ({ ...store, readBars: (request) => store.readBars({ source: "provider", ...request }) })
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        store.readBars(
+          request.schema === undefined ? { ...request, source: request.source ?? "provider" } : request
+        )
+    })
+  },
+  {
+    what: "session bars are bars of no known length",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        request.schema === "ohlcv-eod"
+          ? Stream.fromEffect(refusal("there are no bars of 0 seconds"))
+          : store.readBars(request)
+    })
+  },
+  {
+    what: "an unknown series of bars is empty",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) => (request.schema === "mbp-1" ? Stream.empty : store.readBars(request))
+    })
+  },
+  {
+    what: "the bars of all schemas are one series",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        request.schema === "ohlcv-1d"
+          ? Stream.concat(store.readBars(request), store.readBars({ ...request, schema: "ohlcv-eod" }))
+          : store.readBars(request)
+    })
   },
   {
     what: "a range selects every bar that it touches",

@@ -395,9 +395,8 @@ const barOf = (rules: MemoryRules, instrument: number, start: bigint, trades: Ar
   }
 }
 
-const exactBars = (state: MemoryState, request: BarReadRequest): Array<ExactBar> => {
+const exactBars = (state: MemoryState, request: BarReadRequest, seconds: number): Array<ExactBar> => {
   const { rules } = state
-  const seconds = Timeframe.seconds(request.timeframe)
   const groups = new Map<string, { instrument: number; start: bigint; trades: Array<Kept> }>()
   for (const kept of [...state.rows.values(), ...(seconds < 60 ? [] : state.retired)]) {
     if (kept.kind !== "trades" || !request.instruments.includes(kept.row.instrument)) continue
@@ -423,16 +422,25 @@ const exactBars = (state: MemoryState, request: BarReadRequest): Array<ExactBar>
   return filled.sort((a, b) => sign(a.start - b.start) || a.instrument - b.instrument)
 }
 
+const barSchemas = MarketSchema.all.filter((each) => MarketSchema.kind(each) === "bars")
+
 const readBars = (state: MemoryState, request: BarReadRequest): Stream.Stream<BarBatch, StoreError> => {
+  if (request.schema !== undefined) {
+    if (!barSchemas.includes(request.schema))
+      return Stream.fromEffect(refuse("read bars", `offered are ${barSchemas}`))
+    return MarketSchema.seconds(request.schema) === 0 && request.fill === true
+      ? Stream.fromEffect(refuse("read bars", "session bars have no length"))
+      : read(state, "bars", request, request.schema)
+  }
+  if (!Timeframe.is(request.timeframe))
+    return Stream.fromEffect(refuse("read bars", `offered are ${Timeframe.all}, ${barSchemas}`))
   const seconds = Timeframe.seconds(request.timeframe)
   if (request.source === "provider") {
-    const schema = MarketSchema.all.find(
-      (each) => MarketSchema.kind(each) === "bars" && MarketSchema.seconds(each) === seconds
-    )
+    const schema = barSchemas.find((each) => MarketSchema.seconds(each) === seconds)
     return schema === undefined ? Stream.empty : read(state, "bars", request, schema)
   }
   return Stream.suspend(() => {
-    const bars = exactBars(state, request)
+    const bars = exactBars(state, request, seconds)
     const builder = barBuilder(contextOf(state, bars[0]?.instrument), bars.length)
     const { columns: c } = builder
     for (const [i, bar] of bars.entries()) {
@@ -719,7 +727,7 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
         find(state, "trades", { instruments: [id], range }).slice(-count)
       )
       rows.sort((a, b) => state.rules.readOrder(a.row, b.row))
-      return build(state, "trades", rows) as TradeBatch
+      return portions(state, rows, 65_536).map((part) => build(state, "trades", part) as TradeBatch)
     }),
   availability: (request) => atOnce(() => availability(state, request)),
   registerListings: (claims) =>

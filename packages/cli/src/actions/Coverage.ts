@@ -9,7 +9,7 @@ import {
   type TimeRange,
   UnixNanos
 } from "@data-manager/core"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { Action } from "../Action.ts"
 import { withStore } from "../Database.ts"
 import { duration, grouped, plural } from "../NumberText.ts"
@@ -68,7 +68,10 @@ const spansOf = (options: Options, selected: Selected) =>
       schema: options.schema,
       range: selected.range
     })
-    return spans.filter(({ instrument }) => selected.instruments.has(instrument))
+    const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+    return spans
+      .filter(({ instrument }) => selected.instruments.has(instrument))
+      .map((span) => ({ ...span, state: Coverage.stateAt(span, now) }))
   })
 
 /** Spans of one instrument, schema and state. */

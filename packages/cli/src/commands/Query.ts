@@ -1,5 +1,6 @@
 /** `dm query trades|quotes|bars|book`: rows of one symbol, for eyes and for programs. */
 import { Timeframe } from "@data-manager/core"
+import { Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { lazily } from "../Action.ts"
 import * as Flags from "../Flags.ts"
@@ -22,16 +23,22 @@ const limit = (rows: number) =>
 
 /** `--timeframe` and its siblings, for bars. */
 export const barOptions = {
-  timeframe: Flag.Literals("timeframe", Timeframe.all).pipe(
+  timeframe: Flag.Literals("timeframe", [...Timeframe.all, ...Flags.schemasOf("bars")]).pipe(
     Flag.withAlias("t"),
     Flag.withMetavar("LENGTH"),
     Flag.withDefault("1m"),
-    Flag.withDescription("Length of a bar. Default: 1m")
+    Flag.withDescription(
+      `Length of a bar: ${Timeframe.all.join(", ")}; or a series of the provider's by its schema, such as ohlcv-eod, ` +
+        "one bar per session. Default: 1m"
+    )
   ),
   source: Flag.Literals("source", ["trades", "provider"]).pipe(
     Flag.withMetavar("SOURCE"),
-    Flag.withDefault("trades"),
-    Flag.withDescription("Bars made from the stored trades, or the provider's own. Default: trades")
+    Flag.optional,
+    Flag.map(Option.getOrUndefined),
+    Flag.withDescription(
+      "Bars made from the stored trades, or the provider's own. Default: trades, and provider for a schema"
+    )
   ),
   fill: Flags.toggle("fill", "Put a bar without volume where nothing was traded")
 }
@@ -94,7 +101,8 @@ const bars = Command.make("bars", { ...rowOptions, limit: limit(60), ...barOptio
       command: "dm query bars GLBX.MDP3:ESH6 --start 2026-01-05 --end 2026-01-06 --timeframe 5m",
       description: "A day in bars of five minutes"
     },
-    { command: "dm query bars ESH6 -t 1h --json", description: "The newest hours as JSON lines" }
+    { command: "dm query bars ESH6 -t 1h --json", description: "The newest hours as JSON lines" },
+    { command: "dm query bars ESH6 -t ohlcv-eod", description: "The provider's bars of whole sessions" }
   ])
 )
 
