@@ -1,5 +1,14 @@
 /** Cards S-210 to S-290: which rows are the same row, and what happens where they are not. */
-import { type MarketBatch, type TradeBatch, TradeKey, tradeBuilder } from "@data-manager/core"
+import {
+  ABSENT_I32,
+  ABSENT_I64,
+  type BookBatch,
+  type MarketBatch,
+  type QuoteBatch,
+  type TradeBatch,
+  TradeKey,
+  tradeBuilder
+} from "@data-manager/core"
 import { assert } from "vitest"
 import * as BarModel from "./BarModel.ts"
 import * as BatchArbitrary from "./BatchArbitrary.ts"
@@ -33,6 +42,9 @@ interface Print {
   readonly price: readonly [bigint, number]
   readonly size?: readonly [bigint, number] | undefined
   readonly side?: number | undefined
+  /** Nanoseconds from noon to the capture; "none" where it is absent. */
+  readonly recv?: bigint | "none" | undefined
+  readonly delta?: number | undefined
 }
 
 /** A few trades written out, at noon plus nanoseconds; keys as a provider with sequences makes them. */
@@ -41,7 +53,8 @@ const prints = (to: Market, rows: ReadonlyArray<Print>): TradeBatch => {
   const { columns: c } = builder
   rows.forEach((row, i) => {
     c.tsEvent[i] = noon + (row.nanos ?? 0n)
-    c.tsRecv[i] = noon + 1_000n
+    c.tsRecv[i] = row.recv === "none" ? ABSENT_I64 : noon + (row.recv ?? 1_000n)
+    c.tsInDelta[i] = row.delta ?? 0
     c.tradeKey[i] = TradeKey.make(1, row.sequence ?? 1, row.ordinal ?? 0)
     c.price[i] = row.price[0]
     c.priceExponent[i] = row.price[1]
@@ -228,6 +241,109 @@ const numericEquality = card("S-250", "equal numbers written otherwise are dupli
 })
 
 /**
+ * Prerequisite: trades of a live feed, and the same from an archive without capture times; some of one nanosecond, so
+ * that the capture time decides which of them is the last of a bar.
+ * Action: append the live ones and then the archive's; the other way round; the archive's with "replace"; both in one
+ * batch; each again. Then rows that lack the capture time and have another price, and rows of another capture time.
+ * Pass: where one side lacks tsRecv or tsInDelta and all else is equal, the rows are duplicates and what is stored ends
+ * with all that any of them knows: the live rows, in their order, with their bars. Another price is a conflict as ever,
+ * and so are two capture times that contradict each other.
+ */
+const capture = card("S-255", "a row without its capture time is not another row", function* () {
+  const store = yield* theStore
+  const before = (yield* store.statistics).conflicts
+  const rows: ReadonlyArray<Print> = [
+    { nanos: 100n, sequence: 1, price: [10_000n, -2], recv: 900n, delta: 7 },
+    { nanos: 100n, sequence: 2, price: [10_100n, -2], recv: 300n, delta: 8 },
+    { nanos: 100n, sequence: 3, price: [10_200n, -2], recv: 600n, delta: 9 },
+    { nanos: 5_000n, sequence: 4, price: [100_125n, -3], recv: 5_600n, delta: 10 }
+  ]
+  const archived = rows.map((row): Print => ({ ...row, recv: "none", delta: ABSENT_I32 }))
+  const orders: ReadonlyArray<readonly ["keep" | "replace", ReadonlyArray<ReadonlyArray<Print>>]> = [
+    ["keep", [rows, archived, rows]],
+    ["keep", [archived, rows, archived]],
+    ["replace", [rows, archived, archived]],
+    ["replace", [archived, rows, archived]],
+    ["keep", [[...archived, ...rows], archived]],
+    // Each half of what the capture says by itself.
+    ["keep", [archived, rows.map((row): Print => ({ ...row, recv: "none" })), rows]],
+    ["keep", [archived, [...rows.map((row): Print => ({ ...row, delta: ABSENT_I32 })), ...rows]]]
+  ]
+  for (const [i, [onConflict, appends]] of orders.entries()) {
+    const to = yield* market(store, `S.CAPTURE.${i}`)
+    const counts: Array<string> = []
+    for (const each of appends) {
+      counts.push(totals(yield* appendAll(store, [prints(to, each)], { onConflict })))
+    }
+    const total = appends.flat().length
+    const [first] = counts
+    assert.strictEqual(first, `4/${appends[0]!.length - 4}/0`, `order ${i}`)
+    assert.deepStrictEqual(
+      counts.slice(1),
+      appends.slice(1).map((each) => `0/${each.length}/0`),
+      `order ${i}: ${total} rows`
+    )
+    const live = prints(to, rows)
+    assertRows(yield* readTrades(store, to.ids), inReadOrder([live]), `trades, order ${i}`)
+    for (const timeframe of ["1s", "1m", "1d"] as const)
+      assertRows(
+        yield* readBars(store, to.ids, timeframe),
+        BarModel.bars(live.rows(), timeframe),
+        `bars of ${timeframe}, order ${i}`
+      )
+  }
+  assert.strictEqual((yield* store.statistics).conflicts - before, 0n, "no conflicts")
+  const to = yield* market(store, "S.CAPTURE.DIFFERENT")
+  yield* appendAll(store, [prints(to, rows)])
+  const otherPrice = archived.map((row): Print => ({ ...row, price: [1n, 0] }))
+  assert.strictEqual(totals(yield* appendAll(store, [prints(to, otherPrice)])), "0/0/4")
+  const otherCapture = rows.map((row): Print => ({ ...row, recv: 77_000n }))
+  assert.strictEqual(totals(yield* appendAll(store, [prints(to, otherCapture)])), "0/0/4")
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([prints(to, rows)]), "the stored rows stay")
+})
+
+/**
+ * Prerequisite: two instruments; quotes and books by event time, and sampled quotes, whose other clock is the venue's.
+ * Action: append each without its capture time and then with it, and the other way round; sampled quotes without the time
+ * of their last trade and then with it.
+ * Pass: quotes and books by event time are duplicates and end with the capture time. The time of the last trade is content:
+ * with it and without it are two different rows.
+ */
+const captureOfOthers = card("S-257", "capture times of quotes and books", function* () {
+  const store = yield* theStore
+  const { context, ids } = yield* market(store, "S.CAPTURE.OTHERS", { symbols: 2 })
+  const options = { context, instruments: ids, rows: 30, start: noon, absent: 0 }
+  const bare = <B extends QuoteBatch | BookBatch>(batch: B): B => {
+    batch.columns.tsRecv.fill(ABSENT_I64)
+    batch.columns.tsInDelta.fill(ABSENT_I32)
+    return batch
+  }
+  for (const [i, order] of [
+    [false, true],
+    [true, false]
+  ].entries()) {
+    const start = noon + BigInt(i) * 3_600_000_000_000n
+    const quotes = () =>
+      BatchArbitrary.quotes(new SeededRandom(257), { ...options, start, schema: "mbp-1" as const })
+    const books = () =>
+      BatchArbitrary.books(new SeededRandom(258), { ...options, start, schema: "mbp-10" as const })
+    for (const [n, isBare] of order.entries()) {
+      const both = isBare ? [bare(quotes()), bare(books())] : [quotes(), books()]
+      assert.strictEqual(totals(yield* appendAll(store, both)), n === 0 ? "60/0/0" : "0/60/0")
+    }
+    const range = { start, end: start + 3_600_000_000_000n }
+    assertRows(yield* readSchema(store, "quotes", ids, "mbp-1", { range }), inReadOrder([quotes()]), "quotes")
+    assertRows(yield* readSchema(store, "book", ids, "mbp-10", { range }), inReadOrder([books()]), "books")
+  }
+  const sampled = () =>
+    BatchArbitrary.quotes(new SeededRandom(259), { ...options, schema: "bbo-1s" as const })
+  const untraded = sampled()
+  untraded.columns.tsEvent.fill(ABSENT_I64)
+  assert.strictEqual(totals(yield* appendAll(store, [untraded])), "30/0/0")
+  assert.strictEqual(totals(yield* appendAll(store, [sampled()])), "0/0/30")
+})
+
+/**
  * Prerequisite: one instrument.
  * Action: append one batch that has a row twice, and a key with two different contents; nothing of it stored before.
  * Pass: the repeated row is stored once and counted as a duplicate; of the two contents the first is stored and the
@@ -315,6 +431,8 @@ export const cards: ReadonlyArray<StoreCard> = [
   replace,
   replaceCut,
   numericEquality,
+  capture,
+  captureOfOthers,
   withinBatch,
   otherKinds,
   sameKey

@@ -255,6 +255,45 @@ const broken: ReadonlyArray<Broken> = [
     }
   },
   {
+    what: "an absent capture time is other content",
+    cards: ["S-255", "S-257"],
+    rules: { sameContent: (a, b) => BatchRow.text(a.row) === BatchRow.text(b.row) }
+  },
+  {
+    what: "a stored row is never completed",
+    cards: ["S-255", "S-257"],
+    rules: { completed: (stored) => stored }
+  },
+  {
+    what: "the newest duplicate is stored, whatever it knows",
+    cards: ["S-255", "S-257"],
+    rules: { completed: (_, other) => other }
+  },
+  {
+    what: "the capture is not compared at all",
+    cards: ["S-255"],
+    rules: {
+      sameContent: (a, b) => {
+        const venue = ({ row }: typeof a) =>
+          BatchRow.text({ ...row, tsRecv: 0n, content: row.content.replace(/ delta \S+/, "") })
+        return venue(a) === venue(b)
+      }
+    }
+  },
+  {
+    what: "either clock of a quote may be absent",
+    cards: ["S-257"],
+    rules: {
+      sameContent: (a, b) => {
+        const loose = (kept: typeof a) => ({
+          ...kept,
+          row: { ...kept.row, content: kept.row.content.replace(/^event \S+/, "") }
+        })
+        return soundRules.sameContent(loose(a), loose(b))
+      }
+    }
+  },
+  {
     what: "content that differs is a duplicate",
     cards: ["S-230", "S-260", "S-270", "S-920"],
     rules: { sameContent: () => true }

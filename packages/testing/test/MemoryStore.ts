@@ -4,6 +4,7 @@
  * that each of them can be failed.
  */
 import {
+  ABSENT_I32,
   ABSENT_I64,
   type AppendClaim,
   type AppendResult,
@@ -67,10 +68,36 @@ export interface ExactBar {
   readonly tradeCount: bigint
 }
 
+const isAbsent = ({ values }: Kept, column: string): boolean =>
+  values[column]?.[0] === (column === "tsRecv" ? ABSENT_I64 : ABSENT_I32)
+
+const isSampled = ({ series }: BatchRow.BatchRow): boolean =>
+  MarketSchema.is(series) && MarketSchema.clock(series) === "ts_recv"
+
 /** What a store must get right; a broken store has one of these wrong. */
 export const soundRules = {
   identity: BatchRow.identity,
-  sameContent: (a: Kept, b: Kept): boolean => BatchRow.text(a.row) === BatchRow.text(b.row),
+  /** What the capture says may be absent on one side. */
+  sameContent: (a: Kept, b: Kept): boolean => {
+    const alike = (column: "tsRecv" | "tsInDelta") => isAbsent(a, column) || isAbsent(b, column)
+    const venueText = ({ row }: Kept): string =>
+      BatchRow.text({
+        ...row,
+        tsRecv: isSampled(row) || !alike("tsRecv") ? row.tsRecv : 0n,
+        content: alike("tsInDelta") ? row.content.replace(/ delta \S+/, "") : row.content
+      })
+    return venueText(a) === venueText(b)
+  },
+  /** The stored row once another one of equal content has come. */
+  completed: (stored: Kept, other: Kept): Kept => {
+    const columns = ["tsRecv", "tsInDelta"].filter(
+      (column) => isAbsent(stored, column) && !isAbsent(other, column)
+    )
+    if (columns.length === 0) return stored
+    const values = { ...stored.values }
+    for (const column of columns) values[column] = other.values[column]!
+    return { ...stored, values }
+  },
   /** What is kept of a row. */
   keep: (values: Values, _kind: MarketSchema.RowKind): Values => values,
   readOrder: (a: BatchRow.BatchRow, b: BatchRow.BatchRow): number =>
@@ -261,6 +288,12 @@ const build = (state: MemoryState, kind: MarketSchema.RowKind, rows: ReadonlyArr
     : batch
 }
 
+/** A row whose values have changed, as it would have come. */
+const keptRow = (state: MemoryState, kept: Kept): Kept => ({
+  ...kept,
+  row: BatchRow.of(build(state, kept.kind, [kept]))[0]!
+})
+
 const find = (
   state: MemoryState,
   kind: MarketSchema.RowKind,
@@ -351,8 +384,11 @@ const write = (
       state.rows.set(identity, kept)
       if (before.has(identity)) counts.conflicts += 1
       else counts.inserted += 1
-    } else if (rules.sameContent(stored, kept)) counts.duplicates += 1
-    else {
+    } else if (rules.sameContent(stored, kept)) {
+      counts.duplicates += 1
+      const completed = rules.completed(stored, kept)
+      if (completed !== stored) state.rows.set(identity, keptRow(state, completed))
+    } else {
       counts.conflicts += 1
       setAside(kept)
     }
