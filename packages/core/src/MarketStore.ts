@@ -89,10 +89,39 @@ export interface AppendResult {
   readonly inserted: number
   /** Rows whose key was there with equal content. */
   readonly duplicates: number
-  /** Rows whose key was there with different content; both are kept, one of them in the conflicts table. */
+  /** Rows whose key was there with different content; both are kept, one of them as a conflict. */
   readonly conflicts: number
   /** The ledger had this segment already: nothing was written. */
   readonly skipped: boolean
+}
+
+/**
+ * A key that met different content: the row that was set aside, and what stands under the key. Both are batches of one
+ * row; `row(0)` gives it as an object.
+ */
+export interface RowConflict {
+  readonly instrument: InstrumentId
+  readonly schema: MarketSchema
+  /**
+   * Which of the two was set aside: "new" the row that came, the stored one stayed; "stored" the one that was there, history
+   * replaced it.
+   */
+  readonly lost: "new" | "stored"
+  readonly setAside: MarketBatch
+  /** What is stored under the key now; undefined where history has no such row, or retention has removed it. */
+  readonly stored: MarketBatch | undefined
+  /** The run that met the conflict: that of the row that came. */
+  readonly run: bigint
+  readonly source: Pick<IngestSource, "kind" | "source" | "provider">
+  /** When it was met, ns; whole microseconds of the database's clock. */
+  readonly detectedAt: bigint
+}
+
+/** Which conflicts to read; the range is of the times under which the store keeps rows. */
+export interface ConflictRequest {
+  readonly instruments?: ReadonlyArray<InstrumentId> | undefined
+  readonly schema?: MarketSchema | undefined
+  readonly range?: TimeRange | undefined
 }
 
 /** Which rows to read. */
@@ -234,6 +263,11 @@ export class MarketStore extends Context.Service<
       instruments: ReadonlyArray<InstrumentId>,
       count: number
     ) => Effect.Effect<ReadonlyArray<TradeBatch>, StoreError>
+    /**
+     * Rows that were set aside because their key met different content, in the order in which they were met; each
+     * content once, however often it comes.
+     */
+    readonly conflicts: (request: ConflictRequest) => Stream.Stream<RowConflict, StoreError>
     readonly availability: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined
       readonly range?: TimeRange | undefined

@@ -3,12 +3,16 @@ import {
   ABSENT_I32,
   ABSENT_I64,
   type BookBatch,
+  type ConflictRequest,
   type MarketBatch,
+  type MarketStore,
   type QuoteBatch,
-  type TradeBatch,
+  type RowConflict,
+  TradeBatch,
   TradeKey,
   tradeBuilder
 } from "@data-manager/core"
+import { Effect, Stream } from "effect"
 import { assert } from "vitest"
 import * as BarModel from "./BarModel.ts"
 import * as BatchArbitrary from "./BatchArbitrary.ts"
@@ -395,6 +399,159 @@ const otherKinds = card("S-270", "quotes, bars and books have the same guarantee
   assertRows(yield* readBars(store, ids, "1m", { source: "provider" }), inReadOrder([stored.bars]), "bars")
 })
 
+/** A conflict as lines for people; equal exactly where what it tells is. */
+const conflictText = ({ instrument, schema, lost, setAside, stored, run, source }: RowConflict): string =>
+  [
+    `#${instrument} ${schema}: the ${lost} row lost, run ${run} (${source.kind} ${source.source} of ${source.provider})`,
+    ...BatchRow.of(setAside).map((row) => `  aside  ${BatchRow.text(row)}`),
+    ...(stored === undefined
+      ? ["  stored nothing"]
+      : BatchRow.of(stored).map((row) => `  stored ${BatchRow.text(row)}`))
+  ].join("\n")
+
+const conflicts = (store: MarketStore["Service"], request: ConflictRequest) =>
+  Effect.map(Stream.runCollect(store.conflicts(request)), (all) => all.map(conflictText))
+
+/** The conflict expected where these rows (of one row each) met in a run. */
+const met = (
+  run: bigint,
+  lost: "new" | "stored",
+  setAside: MarketBatch,
+  stored: MarketBatch | undefined
+): string =>
+  conflictText({
+    instrument: setAside.columns.instrument[0]!,
+    schema: BatchRow.of(setAside)[0]!.series as RowConflict["schema"],
+    lost,
+    setAside,
+    stored,
+    run,
+    source: { kind: "backfill", source: "suite conflicts", provider: "conformance" },
+    detectedAt: 0n
+  })
+
+/** Begins a run of a name of its own and appends these batches; gives the run. */
+const appendNamed = (
+  store: MarketStore["Service"],
+  batches: ReadonlyArray<MarketBatch>,
+  onConflict: "keep" | "replace"
+) =>
+  Effect.gen(function* () {
+    const { id } = yield* store.beginRun({
+      kind: "backfill",
+      source: "suite conflicts",
+      provider: "conformance",
+      dataset: batches[0]!.context.dataset
+    })
+    for (const [segment, batch] of batches.entries())
+      yield* store.append(batch, { run: id, segment, onConflict })
+    return id
+  })
+
+/**
+ * Prerequisite: two instruments with stored trades, quotes, bars of a provider and books, every column at its edges.
+ * Action: append each kind again with one row changed, twice; ask for the conflicts: of all, by instrument, by schema, and
+ * in ranges that end and start with the row.
+ * Pass: each kind's conflict is told once, with every column of both rows, which of them was set aside, and the run; and
+ * exactly those that were asked for.
+ */
+const readConflicts = card("S-272", "conflicts of every kind can be read, both rows whole", function* () {
+  const store = yield* theStore
+  const { context, ids } = yield* market(store, "S.CONFLICTS", { symbols: 2 })
+  const options = { context, instruments: ids, rows: 40, start: noon, values: "extreme" as const }
+  const stored: ReadonlyArray<MarketBatch> = [
+    BatchArbitrary.trades(new SeededRandom(2720), options),
+    BatchArbitrary.quotes(new SeededRandom(2721), { ...options, schema: "mbp-1" }),
+    BatchArbitrary.quotes(new SeededRandom(2722), { ...options, schema: "bbo-1s" }),
+    BatchArbitrary.bars(new SeededRandom(2723), { ...options, seconds: 60 }),
+    BatchArbitrary.books(new SeededRandom(2724), { ...options, schema: "mbp-10" })
+  ]
+  yield* appendAll(store, stored)
+  assert.deepStrictEqual(yield* conflicts(store, { instruments: ids }), [])
+  const changed = stored.map((batch) => {
+    const row = BatchRow.select(batch, [7])
+    if (row._tag === "BarBatch") row.columns.volumeLow[0]! ^= 1n
+    else row.columns.flags[0]! ^= 1
+    return row
+  })
+  const run = yield* appendNamed(store, changed, "keep")
+  yield* appendNamed(store, changed, "keep")
+  const expected = changed.map((row, i) => met(run, "new", row, BatchRow.select(stored[i]!, [7])))
+  assert.deepStrictEqual(yield* conflicts(store, { instruments: ids }), expected)
+  const all = yield* conflicts(store, {})
+  assert.includeMembers([...all], expected)
+  assert.deepStrictEqual(yield* conflicts(store, { instruments: [] }), [])
+  for (const id of ids)
+    assert.deepStrictEqual(
+      yield* conflicts(store, { instruments: [id] }),
+      expected.filter((line) => line.startsWith(`#${id} `))
+    )
+  for (const [i, row] of changed.entries()) {
+    const { time, series } = BatchRow.of(row)[0]!
+    const schema = series as RowConflict["schema"]
+    const within = (start: bigint, end: bigint) =>
+      conflicts(store, { instruments: ids, schema, range: { start, end } })
+    assert.deepStrictEqual(yield* conflicts(store, { instruments: ids, schema }), [expected[i]!], schema)
+    assert.deepStrictEqual(yield* within(time, time + 1n), [expected[i]!], schema)
+    assert.deepStrictEqual(yield* within(time - 10_000n, time), [], `${schema}, before`)
+    assert.deepStrictEqual(yield* within(time + 1n, time + 10_000n), [], `${schema}, after`)
+  }
+})
+
+/**
+ * Prerequisite: trades with text ids; live trades; an instrument with 1,100 trades.
+ * Action: append a trade with another text id; replace live trades by history that has another price for one and does
+ * not have the other; append all 1,100 with another size.
+ * Pass: both ids are told. What history replaced was the stored row, and the history's stands in its place, or nothing.
+ * All 1,100 are told, in their order.
+ */
+const moreConflicts = card(
+  "S-274",
+  "conflicts of text ids, of replaced rows, and many of them",
+  function* () {
+    const store = yield* theStore
+    const named = yield* market(store, "S.CONFLICTS.TEXT", { keyKind: "text-hash" })
+    const withText = (text: string) => {
+      const batch = prints(named, [{ price: [1n, 0] }])
+      return new TradeBatch(named.context, batch, 1, [text])
+    }
+    yield* appendAll(store, [withText("one")])
+    const textRun = yield* appendNamed(store, [withText('an other, ünlike "id"')], "keep")
+    assert.deepStrictEqual(yield* conflicts(store, { instruments: named.ids }), [
+      met(textRun, "new", withText('an other, ünlike "id"'), withText("one"))
+    ])
+    const to = yield* market(store, "S.CONFLICTS.REPLACED")
+    const live = prints(to, [
+      { sequence: 1, price: [10_000n, -2] },
+      { sequence: 2, price: [100_125n, -3] }
+    ])
+    const history = prints(to, [{ sequence: 1, price: [10_001n, -2] }])
+    yield* appendAll(store, [live])
+    const run = yield* appendNamed(store, [history], "replace")
+    const replaced = yield* conflicts(store, { instruments: to.ids })
+    assert.deepStrictEqual(
+      [...replaced].sort(),
+      [met(run, "stored", live.slice(0, 1), history), met(run, "stored", live.slice(1), undefined)].sort()
+    )
+    const many = yield* market(store, "S.CONFLICTS.MANY")
+    const rows = Array.from(
+      { length: 1_100 },
+      (_, i): Print => ({ nanos: BigInt(i) * 1_000n, sequence: i, price: [BigInt(i), -2] })
+    )
+    const first = prints(many, rows)
+    const second = prints(
+      many,
+      rows.map((row): Print => ({ ...row, size: [2n, 0] }))
+    )
+    yield* appendAll(store, [first])
+    const manyRun = yield* appendNamed(store, cut(second, 400), "keep")
+    assert.deepStrictEqual(
+      yield* conflicts(store, { instruments: many.ids }),
+      rows.map((_, i) => met(manyRun, "new", second.slice(i, i + 1), first.slice(i, i + 1)))
+    )
+  }
+)
+
 /**
  * Prerequisite: two instruments.
  * Action: append rows of one key and microsecond for each instrument, and quotes of one key and microsecond in two
@@ -435,5 +592,7 @@ export const cards: ReadonlyArray<StoreCard> = [
   captureOfOthers,
   withinBatch,
   otherKinds,
+  readConflicts,
+  moreConflicts,
   sameKey
 ]

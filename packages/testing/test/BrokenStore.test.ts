@@ -304,6 +304,74 @@ const broken: ReadonlyArray<Broken> = [
     rules: { countsConflict: (kind) => kind === "trades" }
   },
   {
+    what: "conflicts tell only what was set aside",
+    cards: ["S-272", "S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, stored: undefined }))
+    })
+  },
+  {
+    what: "a conflict takes the row that came for the one that was stored",
+    cards: ["S-272", "S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({
+          ...conflict,
+          setAside: conflict.stored ?? conflict.setAside,
+          stored: conflict.setAside
+        }))
+    })
+  },
+  {
+    what: "every conflict was met by a new row",
+    cards: ["S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, lost: "new" as const }))
+    })
+  },
+  {
+    what: "conflicts are told up to the first thousand",
+    cards: ["S-274"],
+    wrap: (store) => ({ ...store, conflicts: (request) => Stream.take(store.conflicts(request), 1_000) })
+  },
+  {
+    what: "conflicts are of all schemas and times",
+    cards: ["S-272"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: ({ instruments }) => store.conflicts({ instruments })
+    })
+  },
+  {
+    what: "conflicts forget text ids",
+    cards: ["S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({
+          ...conflict,
+          setAside: BatchRow.select(conflict.setAside, [0]),
+          stored:
+            conflict.stored?._tag === "TradeBatch"
+              ? new TradeBatch(conflict.stored.context, conflict.stored, 1)
+              : conflict.stored
+        }))
+    })
+  },
+  {
+    what: "conflicts name no run",
+    cards: ["S-272"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) => Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, run: 0n }))
+    })
+  },
+  {
     what: "the instrument is not part of the identity",
     cards: ["S-280"],
     rules: { identity: (row) => BatchRow.identity({ ...row, instrument: 0 }) }

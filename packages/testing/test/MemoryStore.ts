@@ -15,6 +15,7 @@ import {
   barBuilder,
   batchContext,
   bookBuilder,
+  type ConflictRequest,
   Coverage,
   Decimal,
   type IngestSource,
@@ -28,6 +29,7 @@ import {
   type QuoteBatch,
   quoteBuilder,
   type ReadRequest,
+  type RowConflict,
   rowKind,
   StoreBadRequest,
   StoreError,
@@ -207,6 +209,13 @@ interface Known {
   named: boolean
 }
 
+/** A row that lost a conflict. */
+interface SetAside {
+  readonly kept: Kept
+  readonly lost: "new" | "stored"
+  readonly run: bigint
+}
+
 /** Everything that a database holds. */
 export class MemoryState {
   readonly rules: MemoryRules
@@ -214,7 +223,7 @@ export class MemoryState {
   rows = new Map<string, Kept>()
   /** Trades that retention removed: their bars stay. */
   retired: Array<Kept> = []
-  conflicts = new Set<string>()
+  conflicts = new Map<string, SetAside>()
   runs: Array<Run> = []
   held = new Map<string, Coverage.RangeSet>()
   marks: Array<Coverage.CoverageSpan> = []
@@ -350,14 +359,15 @@ const write = (
   state: MemoryState,
   rows: ReadonlyArray<Kept>,
   onConflict: "keep" | "replace",
-  last: bigint | undefined
+  { id, last }: Run
 ) => {
   const { rules } = state
   const counts = { inserted: 0, duplicates: 0, conflicts: 0 }
   const before = new Map(state.rows)
-  const setAside = (kept: Kept) => {
-    if (rules.countsConflict(kept.kind))
-      state.conflicts.add(`${rules.identity(kept.row)} ${BatchRow.text(kept.row)}`)
+  const setAside = (kept: Kept, lost: "new" | "stored") => {
+    const key = `${rules.identity(kept.row)} ${lost} ${BatchRow.text(kept.row)}`
+    if (rules.countsConflict(kept.kind) && !state.conflicts.has(key))
+      state.conflicts.set(key, { kept, lost, run: id })
   }
   if (onConflict === "replace") {
     const whole = new Set(
@@ -373,7 +383,7 @@ const write = (
       if (mine === undefined ? !whole.has(rules.replaceGroup(stored.row)) : rules.sameContent(stored, mine))
         continue
       state.rows.delete(identity)
-      setAside(stored)
+      setAside(stored, "stored")
     }
   }
   for (const kept of rows) {
@@ -390,7 +400,7 @@ const write = (
       if (completed !== stored) state.rows.set(identity, keptRow(state, completed))
     } else {
       counts.conflicts += 1
-      setAside(kept)
+      setAside(kept, "new")
     }
   }
   return counts
@@ -636,7 +646,7 @@ export const appendAtOnce = (
       const wrong = state.rules.acceptsRow(kept, known)
       if (wrong !== undefined) return fail("append", wrong)
     }
-    const counts = write(state, rows, claim.onConflict ?? "keep", run.last)
+    const counts = write(state, rows, claim.onConflict ?? "keep", run)
     for (const { row } of rows) {
       const micros = UnixNanos.floorMicros(row.time)
       if (run.last === undefined || run.last < micros) run.last = micros
@@ -647,6 +657,28 @@ export const appendAtOnce = (
     run.rows += BigInt(batch.length)
     return Effect.succeed({ ...counts, skipped: false })
   })
+
+const conflictsOf = (state: MemoryState, request: ConflictRequest): Array<RowConflict> =>
+  [...state.conflicts.values()]
+    .filter(
+      ({ kept: { row } }) =>
+        (request.instruments === undefined || request.instruments.includes(row.instrument)) &&
+        (request.schema === undefined || request.schema === row.series) &&
+        (request.range === undefined || state.rules.inRange(row.time, request.range))
+    )
+    .map(({ kept, lost, run }) => {
+      const stored = state.rows.get(state.rules.identity(kept.row))
+      return {
+        instrument: kept.row.instrument,
+        schema: kept.row.series as MarketSchema.MarketSchema,
+        lost,
+        setAside: build(state, kept.kind, [kept]),
+        stored: stored === undefined ? undefined : build(state, stored.kind, [stored]),
+        run,
+        source: state.runs.find((each) => each.id === run)!.source,
+        detectedAt: 1n
+      }
+    })
 
 const beginRun = (state: MemoryState, source: IngestSource): Run => {
   const before = state.runs.find((each) => each.source.fingerprint === source.fingerprint)
@@ -765,6 +797,7 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
       rows.sort((a, b) => state.rules.readOrder(a.row, b.row))
       return portions(state, rows, 65_536).map((part) => build(state, "trades", part) as TradeBatch)
     }),
+  conflicts: (request) => Stream.suspend(() => Stream.fromIterable(conflictsOf(state, request))),
   availability: (request) => atOnce(() => availability(state, request)),
   registerListings: (claims) =>
     atOnce(() => {
