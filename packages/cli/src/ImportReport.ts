@@ -106,7 +106,7 @@ export const outcomeNotes = (
     ...(good > whole && inserted === 0 && definitions === 0 && whole === 0 ? ["nothing new"] : []),
     ...(conflicts > 0
       ? [
-          `${plural(conflicts, "row")} met a stored row of the same key and other content; both are kept, see table row_conflicts`
+          `${plural(conflicts, "row")} met a stored row of the same key and other content; both are kept: dm query conflicts shows them`
         ]
       : []),
     ...(notStored.length > 0 ? [`counted, but not stored yet: ${notStored.join(", ")}`] : []),

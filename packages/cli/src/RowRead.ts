@@ -24,10 +24,14 @@ export type RowSelection =
   | { readonly kind: "book"; readonly schema?: MarketSchema.MarketSchema | undefined }
   | {
       readonly kind: "bars"
-      readonly timeframe: Timeframe.Timeframe
-      readonly source: BarSource
+      /** A length, or a series of the provider's by its schema. */
+      readonly timeframe: Timeframe.Timeframe | MarketSchema.MarketSchema
+      /** Default: trades for a length, the provider for a schema. */
+      readonly source?: BarSource | undefined
       readonly fill: boolean
     }
+
+type BarSelection = Extract<RowSelection, { readonly kind: "bars" }>
 
 /** A batch of any of the kinds. */
 export type AnyBatch = BatchByKind[RowSelection["kind"]]
@@ -51,14 +55,19 @@ const providerBars: { readonly [T in Timeframe.Timeframe]?: MarketSchema.MarketS
   "1d": "ohlcv-1d"
 }
 
+/** Where the bars of a selection come from. */
+export const sourceOf = ({ source, timeframe }: BarSelection): BarSource =>
+  source ?? (Timeframe.is(timeframe) ? "trades" : "provider")
+
 /** Schemas whose rows can answer a selection, preferred first. */
 export const candidates = (selection: RowSelection): ReadonlyArray<MarketSchema.MarketSchema> => {
   switch (selection.kind) {
     case "trades":
       return ["trades"]
     case "bars": {
-      if (selection.source === "trades") return ["trades"]
-      const schema = providerBars[selection.timeframe]
+      const { timeframe } = selection
+      if (sourceOf(selection) === "trades") return ["trades"]
+      const schema = Timeframe.is(timeframe) ? providerBars[timeframe] : timeframe
       return schema === undefined ? [] : [schema]
     }
     default:
@@ -94,15 +103,23 @@ export const held = (
     Effect.map(store.availability({ instruments }), (days) => summarise(days, candidates(selection)))
   )
 
-/** Bars of a length that the provider does not make are a mistake of the command line. */
-export const checkSelection = (selection: RowSelection): Effect.Effect<void, UsageError> =>
-  candidates(selection).length > 0
-    ? Effect.void
-    : Effect.fail(
-        new UsageError({
-          message: `providers make bars of ${Object.keys(providerBars).join(", ")}; other lengths come with --source trades`
-        })
-      )
+/** Bars that nobody makes are a mistake of the command line. */
+export const checkSelection = (selection: RowSelection): Effect.Effect<void, UsageError> => {
+  const message = selection.kind === "bars" ? barProblem(selection) : undefined
+  return message === undefined ? Effect.void : Effect.fail(new UsageError({ message }))
+}
+
+const barProblem = (selection: BarSelection): string | undefined => {
+  const { timeframe, source, fill } = selection
+  if (candidates(selection).length === 0)
+    return `providers make bars of ${Object.keys(providerBars).join(", ")}; other lengths come with --source trades`
+  if (Timeframe.is(timeframe)) return undefined
+  if (source === "trades")
+    return `${timeframe} are bars of the provider; from trades there are bars of ${Timeframe.all.join(", ")}`
+  return fill && MarketSchema.seconds(timeframe) === 0
+    ? `bars of ${timeframe} have no length, so that --fill has nothing to put between them`
+    : undefined
+}
 
 /** Both ends of a range as given; an end that is not behind its start is a mistake of the command line. */
 export const checkRange = (
@@ -117,8 +134,13 @@ export const checkRange = (
       )
     : Effect.void
 
-const lengthOf = (selection: RowSelection): bigint =>
-  selection.kind === "bars" ? BigInt(Timeframe.seconds(selection.timeframe)) * UnixNanos.PerSecond : 1n
+/** Length of a bar; a day for a session. */
+const barLength = ({ timeframe }: BarSelection): bigint =>
+  BigInt(
+    (Timeframe.is(timeframe) ? Timeframe.seconds(timeframe) : MarketSchema.seconds(timeframe)) || 86_400
+  ) * UnixNanos.PerSecond
+
+const lengthOf = (selection: RowSelection): bigint => (selection.kind === "bars" ? barLength(selection) : 1n)
 
 const floorTo = (t: bigint, length: bigint): bigint => t - (((t % length) + length) % length)
 
@@ -152,8 +174,10 @@ export const read = (
         case "book":
           return store.readBook({ ...request, schema })
         case "bars": {
-          const { timeframe, source, fill } = selection
-          return store.readBars({ ...request, timeframe, source, fill })
+          const { timeframe, fill } = selection
+          return Timeframe.is(timeframe)
+            ? store.readBars({ ...request, fill, timeframe, source: sourceOf(selection) })
+            : store.readBars({ ...request, fill, schema: timeframe })
         }
       }
     })
@@ -220,10 +244,8 @@ export const newest = (
   end: bigint | undefined
 ): Effect.Effect<ReadonlyArray<AnyBatch>, StoreError, MarketStore> =>
   Effect.gen(function* () {
-    if (selection.kind === "trades" && end === undefined && instruments.length === 1) {
-      const batch = yield* MarketStore.use((store) => store.lastTrades(instruments, count))
-      return [batch]
-    }
+    if (selection.kind === "trades" && end === undefined && instruments.length === 1)
+      return yield* MarketStore.use((store) => store.lastTrades(instruments, count))
     const whole = rangeOf(selection, have, undefined, end)
     const length = lengthOf(selection)
     let window = selection.kind === "bars" ? length * BigInt(count) : UnixNanos.PerSecond

@@ -124,7 +124,7 @@ export const barTable = (batches: ReadonlyArray<BarBatch>, paint: Paint): Readon
 const number = (value: Decimal.Decimal | undefined): number =>
   value === undefined ? Number.NaN : Decimal.toNumber(value)
 
-/** Bars as candles for a chart; times of the day as labels, dates where bars are that long. */
+/** Bars as candles for a chart; times of the day as labels, dates where bars are of a day, a session or longer. */
 export const candlesOf = (batches: ReadonlyArray<BarBatch>): ReadonlyArray<Candle> =>
   (rowsOf(batches) as ReadonlyArray<Bar>).map((b) => {
     const time = short(b.start)
@@ -134,7 +134,10 @@ export const candlesOf = (batches: ReadonlyArray<BarBatch>): ReadonlyArray<Candl
       low: number(b.low),
       close: number(b.close),
       volume: number(b.volume),
-      label: b.seconds >= 86_400 ? time.slice(5, 10) : (time.split(" ")[1] ?? "00:00").slice(0, 5)
+      label:
+        b.seconds >= 86_400 || b.seconds === 0
+          ? time.slice(5, 10)
+          : (time.split(" ")[1] ?? "00:00").slice(0, 5)
     }
   })
 

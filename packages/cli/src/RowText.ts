@@ -207,6 +207,8 @@ const csvText = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.repl
 
 /** Writes rows of one kind. */
 export interface RowWriter<B> {
+  /** The columns of CSV. */
+  readonly fields: ReadonlyArray<Field<B>>
   /** The header line of CSV, without line end. */
   readonly csvHeader: string
   readonly csv: (batch: B, i: number) => string
@@ -217,6 +219,7 @@ const writer = <B>(
   csvFields: ReadonlyArray<Field<B>>,
   json: (batch: B, i: number) => string
 ): RowWriter<B> => ({
+  fields: csvFields,
   csvHeader: csvFields.map(({ name }) => name).join(","),
   csv: (batch, i) => {
     let line = ""

@@ -67,18 +67,26 @@ const connect = (target: Writable, compression: Compression): Channel => {
   return { entry: head, done: pipeline(head, target) }
 }
 
+/**
+ * Writes one text at a time and waits until it is taken. One listener stands for all writes: a listener for each would
+ * stay with `done`, and with it its text, until the end.
+ */
 const writeTo = (path: string, { entry, done }: Channel) => {
-  // A failure shows at the next write or at the end; nobody waits for the promise before.
-  done.catch(() => {})
+  let onFailure: ((cause: unknown) => void) | undefined
+  let broken: { readonly cause: unknown } | undefined
+  done.catch((cause: unknown) => {
+    broken = { cause }
+    onFailure?.(cause)
+  })
   return (text: string): Effect.Effect<void, CommandError> =>
     text === ""
       ? Effect.void
       : Effect.callback<void, CommandError>((resume) => {
-          const onError = (cause: unknown): void => resume(Effect.fail(failure(path)(cause)))
-          done.catch(onError)
+          onFailure = (cause) => resume(Effect.fail(failure(path)(cause)))
+          if (broken !== undefined) return onFailure(broken.cause)
           entry.write(text, (error) => {
             if (error === undefined || error === null) resume(Effect.void)
-            else onError(error)
+            else onFailure?.(error)
           })
         })
 }

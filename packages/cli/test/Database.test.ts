@@ -172,6 +172,59 @@ describe("an import", () => {
   }, 90_000)
 })
 
+describe("conflicts", () => {
+  it("are none where every key met its own content", async () => {
+    const none = await place.run(["query", "conflicts"])
+    assert.strictEqual(none.code, 0, none.stderr)
+    assert.match(none.stderr, /no conflicts are stored/)
+    assert.strictEqual((await place.run(["query", "conflicts", "--json"])).stdout, "")
+  })
+
+  it("are told by the import and can be looked at, both rows exact", async () => {
+    const bytes = Buffer.concat([...market.tradeFile()])
+    const records = bytes.length - market.trades * 48
+    const changed = [3, 11].map((row) => {
+      const at = records + row * 48 + 16
+      const price = bytes.readBigInt64LE(at)
+      bytes.writeBigInt64LE(price + 1n, at)
+      return price
+    })
+    writeFileSync(place.path("changed.dbn"), bytes)
+    const told = await place.run(["import", "changed.dbn"])
+    assert.strictEqual(told.code, 0, told.stderr)
+    assert.match(told.stdout, /2 rows met a stored row .* dm query conflicts shows them/)
+    const shown = await place.run(["query", "conflicts", "--json"])
+    const lines = jsonLines(shown.stdout) as unknown as ReadonlyArray<{
+      readonly schema: string
+      readonly lost: string
+      readonly run: { readonly kind: string; readonly source: string }
+      readonly stored: { readonly price: string; readonly trade_key: string }
+      readonly set_aside: { readonly price: string; readonly trade_key: string }
+    }>
+    const nanos = (text: string): bigint => {
+      const [whole = "", fraction = ""] = text.split(".")
+      return BigInt(whole + fraction.padEnd(9, "0"))
+    }
+    assert.deepStrictEqual(
+      lines.map((line) => [nanos(line.stored.price), nanos(line.set_aside.price)]),
+      changed.map((price) => [price, price + 1n])
+    )
+    for (const line of lines) {
+      assert.deepInclude(line, { schema: "trades", lost: "new" })
+      assert.strictEqual(line.run.kind, "import")
+      assert.match(line.run.source, /changed\.dbn$/)
+      assert.deepStrictEqual({ ...line.set_aside, price: "" }, { ...line.stored, price: "" })
+    }
+    const table = await place.run(["query", "conflicts", `${market.dataset}:*`, "--limit", "1"])
+    assert.include(table.stdout, `price ${lines[0]!.stored.price}`)
+    assert.include(table.stdout, `price ${lines[0]!.set_aside.price}`)
+    assert.match(table.stdout, /the new row +import of .*changed\.dbn/)
+    assert.match(table.stderr, /the first 1 conflict of more; --limit 0 shows all/)
+    const other = await place.run(["query", "conflicts", "--schema", "mbp-1"])
+    assert.match(other.stderr, /no conflicts are stored/)
+  })
+})
+
 describe("reading back", () => {
   const start = "2026-01-05"
   const end = "2026-01-06"

@@ -72,7 +72,7 @@ describe("outcomeNotes", () => {
     assert.deepStrictEqual(notes, [
       "1,000,008 new rows from 2 files in 2.0 s, 500,004 rows/s; 5 rows known before",
       "1 file imported before",
-      "3 rows met a stored row of the same key and other content; both are kept, see table row_conflicts",
+      "3 rows met a stored row of the same key and other content; both are kept: dm query conflicts shows them",
       "counted, but not stored yet: mbo 5, status 1",
       "1 file failed",
       "a.dbn: limit reached"

@@ -100,6 +100,17 @@ describe("newest", () => {
     })
   )
 
+  it.effect("asks for the provider's bars by their schema, days at a time where they have no length", () =>
+    Effect.gen(function* () {
+      const { layer, barsAsked } = storeWith(times)
+      const bars = { kind: "bars", timeframe: "ohlcv-eod", fill: false } as const
+      const found = yield* Effect.provide(RowRead.newest(bars, have(times), [1], 3, undefined), layer)
+      assert.deepStrictEqual(timesOf(found), times.slice(-3))
+      for (const { schema, timeframe } of barsAsked)
+        assert.deepStrictEqual([schema, timeframe], ["ohlcv-eod", undefined])
+    })
+  )
+
   it.effect("asks for whole bars", () =>
     Effect.gen(function* () {
       const { layer, barsAsked } = storeWith(times)
@@ -173,5 +184,7 @@ describe("held", () => {
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m", source: "trades" }), ["trades"])
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "1h", source: "provider" }), ["ohlcv-1h"])
     assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m", source: "provider" }), [])
+    assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "5m" }), ["trades"])
+    assert.deepStrictEqual(RowRead.candidates({ ...bars, timeframe: "ohlcv-eod" }), ["ohlcv-eod"])
   })
 })

@@ -1,6 +1,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { gunzipSync, zstdDecompressSync } from "node:zlib"
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -84,6 +86,28 @@ describe("Sink", () => {
       assert.match(missing.message, /no such file/)
       const directory = yield* Effect.flip(writeAll(folder, "zstd"))
       assert.match(directory.message, /is a folder/)
+    })
+  )
+
+  it.live("forgets what is written", () =>
+    Effect.gen(function* () {
+      setFlagsFromString("--expose-gc")
+      const collect = runInNewContext("gc") as () => void
+      const used = (): number => {
+        collect()
+        const { heapUsed, external } = process.memoryUsage()
+        return heapUsed + external
+      }
+      const size = 1024 * 1024
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const sink = yield* Sink.open({ path: "/dev/null", compression: "none", force: true })
+          const before = used()
+          for (let i = 0; i < 100; i++)
+            yield* sink.write(Buffer.alloc(size, 97 + (i % 26)).toString("latin1"))
+          assert.isBelow(used() - before, 20 * size)
+        })
+      )
     })
   )
 

@@ -112,6 +112,16 @@ describe("options that contradict each other", () => {
   } as const
   const cases: ReadonlyArray<readonly [name: string, action: Action, message: RegExp]> = [
     ["bars", query(session, { ...bars, ...range }), /providers make bars of 1s, 1m, 1h, 1d/],
+    [
+      "bars of a schema from trades",
+      query(session, { ...bars, ...range, timeframe: "ohlcv-eod", source: "trades" }),
+      /ohlcv-eod are bars of the provider/
+    ],
+    [
+      "sessions filled",
+      query(session, { ...bars, ...range, timeframe: "ohlcv-eod", fill: true }),
+      /ohlcv-eod have no length/
+    ],
     ["export", exportRows(session, { kind: "trades", ...exported }), /name at least one symbol/],
     ["migrate", migrate(session, { up: true, down: true, status: false, to: undefined }), /choose one/],
     ["migrate --to", migrate(session, { up: false, down: false, status: false, to: 1 }), /--to goes with/],

@@ -71,7 +71,7 @@ export const duration = (set: RangeSet): bigint =>
 /**
  * - `held`: every row that the source has for this time is stored.
  * - `missing`: known to be lacking, with a cause (disconnect, drop, failed chunk).
- * - `none`: the source said it has nothing here; asked again after `expiresAt`.
+ * - `none`: the source said it has nothing here; from `expiresAt` on that is `missing`, to be asked again.
  * - `expired`: was held, removed by retention; not fetched again unless asked.
  */
 export type CoverageState = "held" | "missing" | "none" | "expired"
@@ -97,10 +97,20 @@ export interface CoverageClaim {
   readonly range: TimeRange.TimeRange
 }
 
-/** The ranges of each state within `within`, without overlap: a stronger state hides a weaker one; the rest is unknown. */
+/** What a span says at the time `now` (ns): a `none` whose check has expired says no more than that rows are missing. */
+export const stateAt = (
+  { state, expiresAt }: Pick<CoverageSpan, "state" | "expiresAt">,
+  now: bigint
+): CoverageState => (state === "none" && expiresAt !== undefined && expiresAt <= now ? "missing" : state)
+
+/**
+ * The ranges of each state within `within` at the time `now` (ns, from Effect's `Clock`), without overlap: a stronger state
+ * hides a weaker one; the rest is unknown.
+ */
 export const resolve = (
   spans: Iterable<CoverageSpan>,
-  within: TimeRange.TimeRange
+  within: TimeRange.TimeRange,
+  now: bigint
 ): { readonly [S in CoverageState | "unknown"]: RangeSet } => {
   const byState: Record<CoverageState, Array<TimeRange.TimeRange>> = {
     held: [],
@@ -108,7 +118,7 @@ export const resolve = (
     none: [],
     missing: []
   }
-  for (const span of spans) byState[span.state].push(span.range)
+  for (const span of spans) byState[stateAt(span, now)].push(span.range)
   const out = { held: empty, expired: empty, none: empty, missing: empty, unknown: empty }
   let rest = ranges([within])
   for (const state of states) {

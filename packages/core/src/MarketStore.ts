@@ -89,10 +89,39 @@ export interface AppendResult {
   readonly inserted: number
   /** Rows whose key was there with equal content. */
   readonly duplicates: number
-  /** Rows whose key was there with different content; both are kept, one of them in the conflicts table. */
+  /** Rows whose key was there with different content; both are kept, one of them as a conflict. */
   readonly conflicts: number
   /** The ledger had this segment already: nothing was written. */
   readonly skipped: boolean
+}
+
+/**
+ * A key that met different content: the row that was set aside, and what stands under the key. Both are batches of one
+ * row; `row(0)` gives it as an object.
+ */
+export interface RowConflict {
+  readonly instrument: InstrumentId
+  readonly schema: MarketSchema
+  /**
+   * Which of the two was set aside: "new" the row that came, the stored one stayed; "stored" the one that was there, history
+   * replaced it.
+   */
+  readonly lost: "new" | "stored"
+  readonly setAside: MarketBatch
+  /** What is stored under the key now; undefined where history has no such row, or retention has removed it. */
+  readonly stored: MarketBatch | undefined
+  /** The run that met the conflict: that of the row that came. */
+  readonly run: bigint
+  readonly source: Pick<IngestSource, "kind" | "source" | "provider">
+  /** When it was met, ns; whole microseconds of the database's clock. */
+  readonly detectedAt: bigint
+}
+
+/** Which conflicts to read; the range is of the times under which the store keeps rows. */
+export interface ConflictRequest {
+  readonly instruments?: ReadonlyArray<InstrumentId> | undefined
+  readonly schema?: MarketSchema | undefined
+  readonly range?: TimeRange | undefined
 }
 
 /** Which rows to read. */
@@ -109,19 +138,29 @@ export interface SchemaReadRequest extends ReadRequest {
 }
 
 /**
- * Bars of one length. The range selects bars by their start; each of them is whole. Bars from trades are made of the
- * trades that have a price: see `BarBatch`.
+ * Bars of one series, by length or by name. The range selects bars by their start; each of them is whole. Bars from
+ * trades are made of the trades that have a price: see `BarBatch`.
  */
-export interface BarReadRequest extends ReadRequest {
-  readonly timeframe: Timeframe
-  /** Default "trades": bars made from the stored trades. */
-  readonly source?: BarSource | undefined
+export type BarReadRequest = ReadRequest & {
   /**
    * Put a bar without trades (open = high = low = close = last close, volume 0, count 0) between two bars of an
-   * instrument where there were none. Default false.
+   * instrument where there were none. Default false; not for session bars, which have no length.
    */
   readonly fill?: boolean | undefined
-}
+} & (
+    | {
+        readonly timeframe: Timeframe
+        /** Default "trades": bars made from the stored trades. */
+        readonly source?: BarSource | undefined
+        readonly schema?: undefined
+      }
+    | {
+        /** The provider's bars of this schema as it gave them: `ohlcv-eod` is one bar per session. */
+        readonly schema: MarketSchema
+        readonly source?: "provider" | undefined
+        readonly timeframe?: undefined
+      }
+  )
 
 /** Rows per instrument, schema and UTC day. */
 export interface DailyAvailability {
@@ -216,11 +255,19 @@ export class MarketStore extends Context.Service<
     readonly readQuotes: (request: SchemaReadRequest) => Stream.Stream<QuoteBatch, StoreError>
     readonly readBars: (request: BarReadRequest) => Stream.Stream<BarBatch, StoreError>
     readonly readBook: (request: SchemaReadRequest) => Stream.Stream<BookBatch, StoreError>
-    /** The newest `count` trades of each instrument, in read order. */
+    /**
+     * The newest `count` trades of each instrument, in read order across all of them; as always a batch is of one
+     * dataset, and there is none where there are no trades. All of them stand in memory at once.
+     */
     readonly lastTrades: (
       instruments: ReadonlyArray<InstrumentId>,
       count: number
-    ) => Effect.Effect<TradeBatch, StoreError>
+    ) => Effect.Effect<ReadonlyArray<TradeBatch>, StoreError>
+    /**
+     * Rows that were set aside because their key met different content, in the order in which they were met; each
+     * content once, however often it comes.
+     */
+    readonly conflicts: (request: ConflictRequest) => Stream.Stream<RowConflict, StoreError>
     readonly availability: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined
       readonly range?: TimeRange | undefined

@@ -99,19 +99,26 @@ describe("states", () => {
         instrument: 1,
         schema: "trades",
         state: random.pick(Coverage.states),
-        range
+        range,
+        expiresAt: random.pick([undefined, 90n, 99n, 100n, 101n, 500n])
       }))
+      const now = 100n
+      // The rule written out: of all states only "none" is a finding that is to be checked again.
+      const saidNow = (span: Coverage.CoverageSpan): Coverage.CoverageState => {
+        if (span.state !== "none" || span.expiresAt === undefined) return span.state
+        return now < span.expiresAt ? "none" : "missing"
+      }
       const within = {
         start: BigInt(First + random.below(20)),
         end: BigInt(First + Moments - random.below(20))
       }
-      const resolved = Coverage.resolve(spans, within)
+      const resolved = Coverage.resolve(spans, within, now)
       for (const state of [...Coverage.states, "unknown"] as const) {
         const expected = flags((t) => {
           if (t < Number(within.start) || t >= Number(within.end)) return false
           const at = Coverage.states.find((s) =>
             spans.some(
-              (span) => span.state === s && Number(span.range.start) <= t && t < Number(span.range.end)
+              (span) => saidNow(span) === s && Number(span.range.start) <= t && t < Number(span.range.end)
             )
           )
           return (at ?? "unknown") === state
@@ -122,9 +129,35 @@ describe("states", () => {
     }
   })
 
+  it("a check that has expired hides a missing range no more, and is hidden by nothing less than before", () => {
+    const span = (state: Coverage.CoverageState, start: bigint, end: bigint, expiresAt?: bigint) =>
+      ({ instrument: 1, schema: "trades", state, range: { start, end }, expiresAt }) as const
+    const spans = [span("none", 0n, 10n, 100n), span("held", 2n, 4n), span("expired", 6n, 7n, 1n)]
+    const within = { start: 0n, end: 12n }
+    const states = { held: [{ start: 2n, end: 4n }], expired: [{ start: 6n, end: 7n }] }
+    const rest = [
+      { start: 0n, end: 2n },
+      { start: 4n, end: 6n },
+      { start: 7n, end: 10n }
+    ]
+    const unknown = [{ start: 10n, end: 12n }]
+    assert.deepStrictEqual(Coverage.resolve(spans, within, 99n), {
+      ...states,
+      none: rest,
+      missing: [],
+      unknown
+    })
+    assert.deepStrictEqual(Coverage.resolve(spans, within, 100n), {
+      ...states,
+      none: [],
+      missing: rest,
+      unknown
+    })
+  })
+
   it("resolve to nothing within an empty range", () => {
     const span = { instrument: 1, schema: "trades", state: "held", range: { start: 0n, end: 9n } } as const
-    assert.deepStrictEqual(Coverage.resolve([span], { start: 4n, end: 4n }), {
+    assert.deepStrictEqual(Coverage.resolve([span], { start: 4n, end: 4n }, 0n), {
       held: [],
       expired: [],
       none: [],

@@ -5,7 +5,7 @@
  *                                        on SQLSTATE 23505: roll back, and the same by the staged way
  *
  * The first try copies straight into the table: that is several times as fast as staging, and history usually brings new
- * rows. Writers share a lock; one that has to remove stored rows takes it alone, so that nobody adds to a bar that is
+ * rows. Writers share a lock; one that has to remove or complete stored rows takes it alone, so that nobody adds to a bar that is
  * being made anew. Contention and lost connections are retried here: the ledger tells whether a lost COMMIT happened.
  */
 import {
@@ -18,7 +18,7 @@ import {
   StoreError,
   StoreInvalidData
 } from "@data-manager/core"
-import { Data, Effect, Random } from "effect"
+import { Effect, Random } from "effect"
 import { type BatchScan, countDays, scan as scanBatch } from "./BatchScan.ts"
 import { encode, MaxRowBytes, type SeriesScales } from "./CopyEncoder.ts"
 import * as CoverageTable from "./CoverageTable.ts"
@@ -58,9 +58,6 @@ interface Way {
   /** An earlier attempt lost its connection and may have been committed. */
   readonly uncertain: boolean
 }
-
-/** The attempt has to be made again with the write lock held alone. */
-class NeedsLock extends Data.TaggedError("NeedsLock")<Record<never, never>> {}
 
 /** A batch with what is known before the transaction. */
 interface Prepared {
@@ -244,7 +241,7 @@ const attempt = (
   pool: PgPool,
   prepared: Prepared,
   way: Way
-): Effect.Effect<AppendResult, StoreError | NeedsLock> =>
+): Effect.Effect<AppendResult, StoreError | Staging.NeedsLock> =>
   pool.transaction(
     operationOf(prepared.scan.batch),
     Effect.fnUntraced(function* (connection) {
@@ -328,10 +325,10 @@ const writeStaged = Effect.fnUntraced(function* (
       ? yield* Staging.findReplaced(connection, staged, yield* Ledger.lastTime(connection, claim))
       : { rows: 0, inBatch: 0 }
   if (replaced.rows > 0) {
-    if (!way.alone) return yield* new NeedsLock()
+    if (!way.alone) return yield* new Staging.NeedsLock()
     yield* Staging.removeReplaced(connection, staged)
   }
-  const sorted = yield* Staging.insertFresh(connection, staged)
+  const sorted = yield* Staging.insertFresh(connection, staged, way.alone)
   if (sorted.inserted + sorted.duplicates + sorted.conflicts !== scan.length)
     return yield* new StoreError({
       operation: operationOf(scan.batch),
@@ -339,7 +336,10 @@ const writeStaged = Effect.fnUntraced(function* (
         detail: "stored rows were removed while the batch was compared with them"
       })
     })
-  const rebuilt = replaced.rows > 0 ? yield* rebuildReplaced(connection, prepared) : undefined
+  const rebuilt =
+    replaced.rows > 0 || (sorted.completed && table.kind === "trades")
+      ? yield* rebuildChanged(connection, prepared)
+      : undefined
   if (sorted.inserted > 0)
     yield* keepRollups(connection, prepared, way, horizon, selection(scan, sorted.fresh, rebuilt))
   const counts: Counts = {
@@ -356,8 +356,8 @@ const hasRows = (connection: PgConnection, table: string): Effect.Effect<boolean
     ([row]) => row!.found
   )
 
-/** Makes bars and day counts of the instruments with replaced rows anew; gives these instruments. */
-const rebuildReplaced = Effect.fnUntraced(function* (
+/** Makes bars and day counts of the instruments with replaced or completed rows anew; gives these instruments. */
+const rebuildChanged = Effect.fnUntraced(function* (
   connection: PgConnection,
   { table, scan, rollups }: Prepared
 ) {
@@ -399,7 +399,7 @@ const keepRollups = Effect.fnUntraced(function* (
   const { batch } = scan
   if (batch._tag !== "TradeBatch") return yield* Rollup.addDays(connection)
   const refilled = yield* RollupRefill.find(connection, scan, horizon)
-  if (refilled !== undefined && !way.alone) return yield* new NeedsLock()
+  if (refilled !== undefined && !way.alone) return yield* new Staging.NeedsLock()
   yield* Rollup.addDays(connection)
   const counting = refilled === undefined ? selected : RollupRefill.without(scan, refilled, selected)
   // Staged rows meet stored ones, so their bars do, too.

@@ -4,7 +4,7 @@
  * From trades: 1m, 1h and 1d are stored; 5m, 15m and 30m are made from 1m, 4h from 1h, 1s from the trades themselves. The
  * provider's: 1s, 1m, 1h and 1d are as the provider gave them, and the others are made from its shorter ones (each
  * instrument's from the stored schema that has most days within the range, the longest of several). The two sources are
- * never mixed.
+ * never mixed. Asked for by its schema, a series of the provider's comes as it is stored, session bars included.
  *
  * A bar belongs to a range when it starts in it; it always has its whole length. `fill` repeats the last close, with
  * volume 0, between a bar and the next one of its series.
@@ -120,19 +120,42 @@ const readBars = (
 ): Stream.Stream<BarBatch, StoreError> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      if (!Timeframe.is(request.timeframe))
-        return yield* Effect.fail(bad(`there are no bars of ${String(request.timeframe)}`, Timeframe.all))
+      const wrong = problemOf(request)
+      if (wrong !== undefined) return yield* Effect.fail(wrong)
       const batchRows = yield* batchRowsOf(operation, request)
       const context = yield* ReadContext.load(pool, operation, request.instruments)
       const range = clampRange(request.range)
-      const seconds = Timeframe.seconds(request.timeframe)
+      const seconds =
+        request.schema === undefined
+          ? Timeframe.seconds(request.timeframe)
+          : MarketSchema.seconds(request.schema)
       const read: Read = { pool, options, request, context, range, seconds, batchRows }
       if (TimeRange.isEmpty(range) || context.ids.length === 0) return Stream.empty
+      if (request.schema !== undefined)
+        return yield* provided(read, [{ ids: context.ids, schema: MarketSchema.code(request.schema) }])
       return request.source === "provider"
         ? yield* fromProvider(read)
         : yield* fromTrades(read, request.timeframe)
     })
   )
+
+/** Why there can be no such bars, whatever is stored. */
+const problemOf = (request: BarReadRequest): StoreError | undefined => {
+  const { schema, timeframe, source, fill } = request
+  if (schema === undefined)
+    return Timeframe.is(String(timeframe))
+      ? undefined
+      : bad(`there are no bars of ${timeframe}; a series of the provider's is named by its schema`, [
+          ...Timeframe.all,
+          ...providerSchemas
+        ])
+  if (!providerSchemas.includes(schema)) return bad(`${schema} is no schema of bars`, providerSchemas)
+  if (timeframe !== undefined || (source as string | undefined) === "trades")
+    return bad(`${schema} names a series of the provider's; bars of a length are asked for without it`, [])
+  return fill === true && MarketSchema.seconds(schema) === 0
+    ? bad(`bars of ${schema} have no length, so that nothing can be filled in between them`, [])
+    : undefined
+}
 
 const fromTrades = (read: Read, timeframe: Timeframe.Timeframe) => {
   const sources = [{ ids: read.context.ids, schema: undefined }]
@@ -152,7 +175,12 @@ const fromTrades = (read: Read, timeframe: Timeframe.Timeframe) => {
 const fromProvider = (read: Read) =>
   Effect.gen(function* () {
     const sources = yield* providerSources(read)
-    if (sources.length === 0) return Stream.empty
+    return sources.length === 0 ? Stream.empty : yield* provided(read, sources)
+  })
+
+/** Bars out of the provider's bars of these series, of which there is at least one. */
+const provided = (read: Read, sources: ReadonlyArray<RowSource & { readonly schema: number }>) =>
+  Effect.gen(function* () {
     const [main] = sources
     const isPlain = sources.every((source) => secondsOfSchema(source.schema) === read.seconds)
     const kind = providerKind(read.seconds, main!.schema)
@@ -218,9 +246,12 @@ const secondsOfSchema = (code: number): number => {
   return schema === undefined ? 0 : MarketSchema.seconds(schema)
 }
 
-/** Schemas of the provider's bars of fixed length, coarsest first. */
-const levels = MarketSchema.all
-  .filter((schema) => MarketSchema.kind(schema) === "bars" && MarketSchema.seconds(schema) > 0)
+/** Every schema of bars that a provider may give. */
+const providerSchemas = MarketSchema.all.filter((schema) => MarketSchema.kind(schema) === "bars")
+
+/** Those of fixed length, coarsest first. */
+const levels = providerSchemas
+  .filter((schema) => MarketSchema.seconds(schema) > 0)
   .map((schema) => MarketSchema.code(schema))
   .sort((a, b) => secondsOfSchema(b) - secondsOfSchema(a))
 

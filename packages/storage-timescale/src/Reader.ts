@@ -13,7 +13,6 @@ import {
   BatchLayout,
   BookBatch,
   BookLayout,
-  batchContext,
   DefaultBatchRows,
   type InstrumentId,
   MarketSchema,
@@ -28,7 +27,6 @@ import {
   TimeRange,
   TradeBatch,
   TradeLayout,
-  tradeBuilder,
   UnixNanos
 } from "@data-manager/core"
 import { Effect, Option, Stream } from "effect"
@@ -63,12 +61,12 @@ import { readOrder } from "./RowOrder.ts"
 export interface ReaderOptions {
   /** Sessions that one read uses at once. Default 2. */
   readonly concurrency?: number | undefined
-  /** Column memory that one slice is cut for, in bytes; a slice of four times as much is cut again. Default 12 MiB. */
+  /** Column memory that one slice is cut for, in bytes; a slice of four times as much is cut again. Default 6 MiB. */
   readonly sliceBytes?: number | undefined
 }
 
 const DefaultConcurrency = 2
-const DefaultSliceBytes = 12 * 1024 * 1024
+const DefaultSliceBytes = 6 * 1024 * 1024
 /** How many times its expected size a slice may have before it is cut again, and into how many. */
 const Slack = 4
 const Parts = 8
@@ -158,7 +156,7 @@ export const readRows = <B, R extends ReadableRows>(
         kind,
         context,
         sources,
-        texts: ids.filter((id) => keyKindOf(context, id) === "text-hash"),
+        texts: withTextIds(context, ids),
         batchRows,
         target,
         limit: target * Slack,
@@ -175,8 +173,12 @@ export const readRows = <B, R extends ReadableRows>(
     })
   )
 
-const keyKindOf = (context: ReadContext.ReadContext, id: InstrumentId): string | undefined =>
-  context.contexts[context.instruments.get(id)?.dataset ?? -1]?.keyKind
+/** Those of the instruments whose trades have text ids. */
+const withTextIds = (
+  context: ReadContext.ReadContext,
+  ids: ReadonlyArray<InstrumentId>
+): ReadonlyArray<InstrumentId> =>
+  ids.filter((id) => context.contexts[context.instruments.get(id)?.dataset ?? -1]?.keyKind === "text-hash")
 
 /** Batches of a slice, and after them those of what it left: that is rare, so it is read one after another. */
 const resultStream = <B, R extends ReadableRows>(
@@ -398,7 +400,11 @@ const unrepresentable = (operation: string, cause: Unrepresentable, rows: Readab
 }
 
 /** The first `count` rows as batches, in read order: each of one dataset and at most `batchRows` rows. */
-const batchesOf = <B, R extends ReadableRows>(read: Read<B, R>, rows: R, count: number): ReadonlyArray<B> => {
+const batchesOf = <B, R extends ReadableRows>(
+  read: Pick<Read<B, R>, "kind" | "context" | "batchRows">,
+  rows: R,
+  count: number
+): ReadonlyArray<B> => {
   const order = readOrder({ length: count, time: rows.time, ties: (a, b) => rows.ties(a, b) })
   const { contexts } = read.context
   const { instrument } = rows.columns
@@ -500,7 +506,7 @@ export const make = (pool: PgPool, options: ReaderOptions = {}): Reader => {
   }
 }
 
-/** Largest number of rows that `lastTrades` may be asked for: they all stand in one batch. */
+/** Largest number of rows that `lastTrades` may be asked for: they all stand in memory. */
 const MaxLastTrades = 4_000_000
 
 /** Instruments whose last trades lie between two days. */
@@ -519,12 +525,6 @@ const lastTrades = Effect.fnUntraced(function* (
   if (!Number.isInteger(count) || count < 0)
     return yield* Effect.fail(bad(operation, `${count} is not a number of trades`))
   const context = yield* ReadContext.load(pool, operation, instruments)
-  if (context.contexts.length > 1) {
-    const datasets = context.contexts.map((each) => each.dataset).join(", ")
-    return yield* Effect.fail(
-      bad(operation, `a batch is of one dataset, not of ${datasets}; ask for each by itself`)
-    )
-  }
   if (count * context.ids.length > MaxLastTrades)
     return yield* Effect.fail(
       bad(
@@ -532,17 +532,15 @@ const lastTrades = Effect.fnUntraced(function* (
         `${count} trades of ${context.ids.length} instruments are more than ${MaxLastTrades}; read a range`
       )
     )
-  const batchOf = context.contexts[0] ?? batchContext({ provider: "", dataset: "" })
-  if (count === 0 || context.ids.length === 0) return tradeBuilder(batchOf, 0).flush()
+  if (count === 0 || context.ids.length === 0) return []
   return yield* pool.transaction(operation, (connection) =>
     Effect.gen(function* () {
       const exact = yield* flagged(connection, tradeKind.exactFlag, context.ids)
-      const extras = { exact, texts: batchOf.keyKind === "text-hash" ? context.ids : [] }
+      const extras = { exact, texts: withTextIds(context, context.ids) }
       const rows = tradeKind.rows(context, Math.min(count * context.ids.length, 65_536), extras)
       for (const group of lastGroups(yield* lastDays(connection, context.ids, count)))
         yield* copyRows(connection, operation, selectLast(group, count, extras), rows)
-      const order = readOrder({ length: rows.length, time: rows.time, ties: (a, b) => rows.ties(a, b) })
-      return tradeKind.batch(batchOf, rows, order, 0, rows.length)
+      return batchesOf({ kind: tradeKind, context, batchRows: DefaultBatchRows }, rows, rows.length)
     })
   )
 })

@@ -11,6 +11,17 @@ export interface ScaledColumn {
   readonly scale: "price" | "size"
 }
 
+/**
+ * What the capture of a row says and not the venue: columns that are absent together. Where one of two rows lacks them
+ * and the other has them, the rows are not different because of that.
+ */
+export interface CaptureColumns {
+  /** The first one is NULL exactly where all are. */
+  readonly names: ReadonlyArray<string>
+  /** SQL on a row: they are of the capture here. In sampled quotes the other clock is the venue's: content. */
+  readonly when: (alias: string) => string
+}
+
 /** One row kind in SQL. */
 export interface RowTable {
   readonly kind: MarketSchema.RowKind
@@ -23,6 +34,7 @@ export interface RowTable {
   /** Every column, in the encoder's order. */
   readonly columns: ReadonlyArray<string>
   readonly scaled: ReadonlyArray<ScaledColumn>
+  readonly capture: ReadonlyArray<CaptureColumns>
   /** Whether the scaled columns except price and size are arrays of ten levels. */
   readonly hasLevels: boolean
   /** SQL of the schema's code, on a row of the table. */
@@ -31,6 +43,26 @@ export interface RowTable {
 
 const price = (name: string): ScaledColumn => ({ name, scale: "price" })
 const size = (name: string): ScaledColumn => ({ name, scale: "size" })
+
+/** The other clock is `tsRecv` in the schemas that are kept at `tsEvent`. */
+const otherClock = (kind: MarketSchema.RowKind): CaptureColumns => {
+  const codes = MarketSchema.all
+    .filter((schema) => MarketSchema.kind(schema) === kind && MarketSchema.clock(schema) === "ts_event")
+    .map((schema) => MarketSchema.code(schema))
+  return { names: ["ts_other", "ts_other_ns"], when: (alias) => `${alias}.schema IN (${codes.join(", ")})` }
+}
+
+const receiveTime: { readonly [K in MarketSchema.RowKind]?: CaptureColumns } = {
+  trades: { names: ["ts_recv", "ts_recv_ns"], when: () => "true" },
+  quotes: otherClock("quotes"),
+  book: otherClock("book")
+}
+
+/** Columns that the capture alone tells, by kind. */
+const captureOf = (kind: MarketSchema.RowKind): ReadonlyArray<CaptureColumns> => {
+  const time = receiveTime[kind]
+  return time === undefined ? [] : [time, { names: ["ts_in_delta"], when: () => "true" }]
+}
 
 const rowTable = (
   kind: MarketSchema.RowKind,
@@ -45,6 +77,7 @@ const rowTable = (
   key,
   columns: columnsOf[kind],
   scaled,
+  capture: captureOf(kind),
   hasLevels: kind === "book",
   schema: kind === "trades" ? String(MarketSchema.code("trades")) : "schema"
 })
@@ -79,9 +112,11 @@ export const isLevels = (table: RowTable, column: ScaledColumn): boolean =>
 /** The column of the key that tells rows of one time apart. */
 export const rowKey = (table: RowTable): string => table.key[table.key.length - 1]!
 
-/** Columns that are not part of the key. */
-export const contentColumns = (table: RowTable): ReadonlyArray<string> =>
-  table.columns.filter((column) => !table.key.includes(column))
+/** Columns of the content that the venue or vendor tells: neither key nor capture. */
+export const venueColumns = ({ columns, key, capture }: RowTable): ReadonlyArray<string> => {
+  const others = new Set([...key, ...capture.flatMap(({ names }) => names)])
+  return columns.filter((column) => !others.has(column))
+}
 
 /** `a.x, a.y` */
 export const qualified = (alias: string, columns: ReadonlyArray<string>): string =>

@@ -3,18 +3,22 @@
  *
  * A row whose key is free is inserted; ON CONFLICT makes that safe beside other writers. A row whose key is taken is a
  * duplicate where its content is equal - numbers compared as numbers, values from the exact tables and text ids included -
- * and a conflict where it is not. Of several rows of one key within the batch the first one counts.
+ * and a conflict where it is not. Of several rows of one key within the batch the first one counts. What only the capture
+ * tells (see `CaptureColumns`) may be absent on one side: a duplicate that knows more completes the stored row.
  *
  * "Replace" removes, before that, the stored rows of the batch's microseconds that the batch does not have as they are.
  */
 import type { StoreError } from "@data-manager/core"
-import { Effect } from "effect"
+import { Data, Effect } from "effect"
 import type { BatchScan } from "./BatchScan.ts"
 import type { EncodedBatch } from "./CopyEncoder.ts"
 import { exactChunks, exactColumns, textIdChunks } from "./ExactRows.ts"
 import { type PgConnection, type SqlRow, timestampParameter } from "./PgPool.ts"
-import { contentColumns, equal, isLevels, qualified, type RowTable, rowKey } from "./RowTable.ts"
+import { equal, isLevels, qualified, type RowTable, rowKey, venueColumns } from "./RowTable.ts"
 import type { RowWriter } from "./RowWriter.ts"
+
+/** The attempt has to be made again with the write lock held alone. */
+export class NeedsLock extends Data.TaggedError("NeedsLock")<Record<never, never>> {}
 
 /** Temporary tables of a session for one row kind, emptied at the end of every transaction. */
 export const temporaryTables = ({ table, kind }: RowTable): string => /* sql */ `
@@ -23,6 +27,7 @@ export const temporaryTables = ({ table, kind }: RowTable): string => /* sql */ 
   CREATE TEMP TABLE IF NOT EXISTS gone_${table} (LIKE ${table}, in_batch boolean NOT NULL) ON COMMIT DELETE ROWS;
   CREATE TEMP TABLE IF NOT EXISTS fresh_row (n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
   CREATE TEMP TABLE IF NOT EXISTS lost_row (n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
+  CREATE TEMP TABLE IF NOT EXISTS more_row (n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
   ${
     kind === "trades"
       ? "CREATE TEMP TABLE IF NOT EXISTS new_text_id (LIKE trade_text_id, n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;"
@@ -64,6 +69,8 @@ export interface Sorted {
   readonly inserted: number
   readonly duplicates: number
   readonly conflicts: number
+  /** Whether stored rows were completed. */
+  readonly completed: boolean
 }
 
 /** What the staged rows meet, as far as SQL has to know. */
@@ -76,8 +83,15 @@ export interface StagedBatch {
   readonly textIds: boolean
 }
 
-/** Inserts the rows whose key is free, and counts and keeps what the others are. */
-export const insertFresh = Effect.fnUntraced(function* (connection: PgConnection, batch: StagedBatch) {
+/**
+ * Inserts the rows whose key is free, and counts and keeps what the others are. Stored rows are completed only while the
+ * write lock is held alone.
+ */
+export const insertFresh = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  batch: StagedBatch,
+  alone: boolean
+) {
   const { table, scan } = batch
   yield* connection.query(insertStatement(table))
   const [{ rows } = { rows: 0 }] = yield* connection.query<SqlRow & { readonly rows: number }>(
@@ -85,22 +99,71 @@ export const insertFresh = Effect.fnUntraced(function* (connection: PgConnection
   )
   yield* insertSides(connection, batch)
   if (rows === scan.length) {
-    const sorted: Sorted = { fresh: undefined, inserted: rows, duplicates: 0, conflicts: 0 }
+    const sorted: Sorted = {
+      fresh: undefined,
+      inserted: rows,
+      duplicates: 0,
+      conflicts: 0,
+      completed: false
+    }
     return sorted
   }
-  const [met] = yield* connection.query<SqlRow & { readonly met: number; readonly differ: number }>(
-    compareStatement(batch)
-  )
-  const { met: matched, differ } = met!
-  if (differ > 0) yield* connection.query(keepConflicts(batch), [batch.run])
+  let met = yield* compare(connection, batch)
+  const completed = met.more > 0
+  if (completed && !alone) return yield* new NeedsLock()
+  while (met.more > 0) {
+    yield* complete(connection, batch)
+    met = yield* compare(connection, batch)
+  }
+  if (met.differ > 0) yield* connection.query(keepConflicts(batch), [batch.run])
   const sorted: Sorted = {
     fresh: rows === 0 ? new Uint8Array(scan.length) : yield* freshRows(connection, scan.length),
     inserted: rows,
-    duplicates: matched - differ,
-    conflicts: differ
+    duplicates: met.met - met.differ,
+    conflicts: met.differ,
+    completed
   }
   return sorted
 })
+
+/** Staged rows whose key is taken, those among them with other content, and those that know more than the stored row. */
+interface Met extends SqlRow {
+  readonly met: number
+  readonly differ: number
+  readonly more: number
+}
+
+const compare = (connection: PgConnection, batch: StagedBatch): Effect.Effect<Met, StoreError> =>
+  Effect.map(connection.query<Met>(compareStatement(batch)), ([met]) => met!)
+
+/**
+ * Completes stored rows by what the first staged row that knows more of each has. Trades that change are put aside as
+ * they were: the order of a bar's first and last trade goes by `ts_recv`, too.
+ */
+const complete = (
+  connection: PgConnection,
+  { table, scan }: StagedBatch
+): Effect.Effect<unknown, StoreError> => {
+  const { key, columns } = table
+  const more = `(SELECT DISTINCT ON (${key.join(", ")}) s.* FROM new_${table.table} s JOIN more_row USING (n)
+    ORDER BY ${key.join(", ")}, n)`
+  const names = table.capture.flatMap((capture) => capture.names)
+  const values = names.map((name) => `${name} = coalesce(t.${name}, m.${name})`).join(", ")
+  const aside =
+    table.kind === "trades"
+      ? [
+          `INSERT INTO gone_${table.table} (${columns.join(", ")}, in_batch)
+           SELECT ${qualified("t", columns)}, true FROM ${more} m
+           JOIN ${table.table} t ON ${equal("t", "m", key)} AND ${bounds(scan, "t")}`
+        ]
+      : []
+  return nestedLoops(connection, [
+    ...aside,
+    `UPDATE ${table.table} t SET ${values} FROM ${more} m WHERE ${equal("t", "m", key)} AND ${bounds(scan, "t")}`,
+    "DELETE FROM more_row",
+    "DELETE FROM lost_row"
+  ])
+}
 
 const insertStatement = ({ table, key, columns }: RowTable): string => /* sql */ `
   WITH first AS MATERIALIZED (
@@ -150,14 +213,26 @@ export const flagInstruments = (connection: PgConnection, { exactBit }: RowTable
 
 /** SQL: the content of a staged row `a` differs from that of the stored row `b`. */
 const differs = (batch: StagedBatch, a: string, b: string): string => {
-  const content = contentColumns(batch.table)
+  const content = venueColumns(batch.table)
   const exact = batch.table.scaled.map((column) => column.name)
   const tests = [`ROW (${qualified(a, content)}) IS DISTINCT FROM ROW (${qualified(b, content)})`]
   if (batch.exact)
     tests.push(`ROW (${qualified(`${a}x`, exact)}) IS DISTINCT FROM ROW (${qualified(`${b}x`, exact)})`)
   if (batch.textIds) tests.push(`${a}t.trade_id IS DISTINCT FROM ${b}t.trade_id`)
-  return tests.join(" OR ")
+  for (const { names, when } of batch.table.capture) {
+    const both = `${a}.${names[0]} IS NOT NULL AND ${b}.${names[0]} IS NOT NULL`
+    const distinct = `ROW (${qualified(a, names)}) IS DISTINCT FROM ROW (${qualified(b, names)})`
+    tests.push(`${distinct} AND (NOT ${when(a)} OR ${both})`)
+  }
+  return tests.map((test) => `(${test})`).join(" OR ")
 }
+
+/** SQL: the staged row `a` has something of the capture that the stored row `b` lacks. */
+const knowsMore = ({ capture }: RowTable, a: string, b: string): string =>
+  capture
+    .map(({ names, when }) => `(${a}.${names[0]} IS NOT NULL AND ${b}.${names[0]} IS NULL AND ${when(a)})`)
+    .concat("false")
+    .join(" OR ")
 
 /** SQL: exact values and text ids of the staged row `a` and of the stored row `b`. */
 const sides = (batch: StagedBatch, a: string, b: string): string => {
@@ -176,6 +251,13 @@ const sides = (batch: StagedBatch, a: string, b: string): string => {
   return joins.join("\n  ")
 }
 
+/** SQL: the exact values, and where asked for the text id, of the row `a` of the table. */
+export const storedSides = ({ exactTable, key }: RowTable, a: string, textId: boolean): string => {
+  const side = (table: string, alias: string): string =>
+    `LEFT JOIN LATERAL (SELECT * FROM ${table} x WHERE ${equal("x", a, key)} OFFSET 0) ${alias} ON true`
+  return [side(exactTable, `${a}x`), ...(textId ? [side("trade_text_id", `${a}t`)] : [])].join("\n  ")
+}
+
 /** Constant bounds, so that the planner looks at the partitions of the batch alone. */
 const bounds = ({ first, last }: BatchScan, alias: string): string =>
   `${alias}.ts >= '${timestampParameter(first)}' AND ${alias}.ts <= '${timestampParameter(last)}'`
@@ -184,7 +266,7 @@ const bounds = ({ first, last }: BatchScan, alias: string): string =>
 // no statistics, and a wrong guess would read everything.
 const compareStatement = (batch: StagedBatch): string => /* sql */ `
   WITH met AS MATERIALIZED (
-    SELECT s.n, (${differs(batch, "s", "t")}) AS differs
+    SELECT s.n, (${differs(batch, "s", "t")}) AS differs, (${knowsMore(batch.table, "s", "t")}) AS more
     FROM new_${batch.table.table} s
     CROSS JOIN LATERAL (
       SELECT * FROM ${batch.table.table} r
@@ -194,8 +276,12 @@ const compareStatement = (batch: StagedBatch): string => /* sql */ `
     WHERE NOT EXISTS (SELECT FROM fresh_row f WHERE f.n = s.n)
   ), lost AS (
     INSERT INTO lost_row (n) SELECT n FROM met WHERE differs
+  ), more AS (
+    INSERT INTO more_row (n) SELECT n FROM met WHERE more AND NOT differs
   )
-  SELECT count(*)::int4 AS met, count(*) FILTER (WHERE differs)::int4 AS differ FROM met`
+  SELECT count(*)::int4 AS met, count(*) FILTER (WHERE differs)::int4 AS differ,
+         count(*) FILTER (WHERE more AND NOT differs)::int4 AS more
+  FROM met`
 
 const freshRows = Effect.fnUntraced(function* (connection: PgConnection, rows: number) {
   const [found] = yield* connection.query<SqlRow & { readonly n: ReadonlyArray<number> }>(
@@ -206,12 +292,18 @@ const freshRows = Effect.fnUntraced(function* (connection: PgConnection, rows: n
   return fresh
 })
 
-/** SQL: a row `a` of the table as JSON, values as exact decimal text, with the exact entries `ax`. */
-const contentJson = (table: RowTable, a: string): string => {
+/** Columns beside the scaled ones that may have more digits than a number of JSON. */
+const wide = new Set(["volume", "trade_count"])
+
+/**
+ * SQL: a row `a` of the table as JSON, values as exact decimal text, with the exact entries `ax` and, where asked for, the
+ * text id of `at`.
+ */
+export const contentJson = (table: RowTable, a: string, textId: boolean): string => {
   const scaledNames = new Set(table.scaled.map((column) => column.name))
-  const plain = table.columns.filter((column) => !scaledNames.has(column) && column !== "volume")
-  const pairs = plain.map((column) => `'${column}', ${a}.${column}`)
-  if (table.kind === "bars") pairs.push(`'volume', ${a}.volume::text`)
+  const plain = table.columns.filter((column) => !scaledNames.has(column))
+  const pairs = plain.map((column) => `'${column}', ${a}.${column}${wide.has(column) ? "::text" : ""}`)
+  if (textId) pairs.push(`'trade_id', ${a}t.trade_id`)
   for (const column of table.scaled) {
     const { name, scale } = column
     const value = isLevels(table, column)
@@ -224,13 +316,14 @@ const contentJson = (table: RowTable, a: string): string => {
   return `jsonb_build_object(${pairs.join(", ")})`
 }
 
-const keepConflicts = ({ table, run: _ }: StagedBatch): string => /* sql */ `
+const keepConflicts = ({ table, textIds }: StagedBatch): string => /* sql */ `
   INSERT INTO row_conflicts (kind, instrument_id, schema, ts, row_key, run_id, lost, content)
   SELECT '${table.kind}', s.instrument_id, ${schemaOf(table, "s")}, s.ts, s.${rowKey(table)}, $1, 'new',
-         ${contentJson(table, "s")}
+         ${contentJson(table, "s", textIds)}
   FROM lost_row JOIN new_${table.table} s USING (n)
   JOIN instruments i ON i.id = s.instrument_id
   LEFT JOIN new_${table.exactTable} sx ON sx.n = s.n
+  ${textIds ? "LEFT JOIN new_text_id st ON st.n = s.n" : ""}
   ORDER BY s.n
   ON CONFLICT DO NOTHING`
 
@@ -287,10 +380,10 @@ export const removeReplaced = Effect.fnUntraced(function* (connection: PgConnect
   yield* connection.query(
     `INSERT INTO row_conflicts (kind, instrument_id, schema, ts, row_key, run_id, lost, content)
      SELECT '${table.kind}', g.instrument_id, ${schemaOf(table, "g")}, g.ts, g.${rowKey(table)}, $1, 'stored',
-            ${contentJson(table, "g")}
+            ${contentJson(table, "g", batch.textIds)}
      FROM gone_${table.table} g
      JOIN instruments i ON i.id = g.instrument_id
-     LEFT JOIN LATERAL (SELECT * FROM ${table.exactTable} x WHERE ${equal("x", "g", key)} OFFSET 0) gx ON true
+     ${storedSides(table, "g", batch.textIds)}
      ON CONFLICT DO NOTHING`,
     [batch.run]
   )

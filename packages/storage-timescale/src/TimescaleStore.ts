@@ -8,6 +8,7 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import * as Append from "./Append.ts"
 import * as BarReader from "./BarReader.ts"
 import * as Capabilities from "./Capabilities.ts"
+import * as ConflictReader from "./ConflictReader.ts"
 import * as CoverageReader from "./CoverageReader.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { EmbeddedServer } from "./embedded/index.ts"
@@ -75,6 +76,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
     ...CoverageReader.make(reading),
     ...Reader.make(reading, options.reader),
     ...BarReader.make(reading, options.reader),
+    ...ConflictReader.make(reading),
     ...InstrumentTable.make(writing),
     ...SymbolEntryTable.make(writing),
     ...Statistics.make(reading),

@@ -347,6 +347,9 @@ describe("a provider's bars", () => {
     assert.strictEqual(error.reason._tag, "StoreBadRequest")
     assert.match(error.message, /cannot make bars of 5m.*offered: 1d$/)
     const unknown = await store.run(Effect.flip(read("7m" as Timeframe.Timeframe)))
-    assert.match(unknown.message, /no bars of 7m; offered: 1s, 1m, 5m, 15m, 30m, 1h, 4h, 1d/)
+    assert.match(
+      unknown.message,
+      /no bars of 7m.*offered: 1s, 1m, 5m, 15m, 30m, 1h, 4h, 1d, ohlcv-1s, .*ohlcv-eod$/
+    )
   })
 })

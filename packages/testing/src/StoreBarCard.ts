@@ -1,7 +1,10 @@
 /** Cards S-710 to S-790: bars made from trades equal the exact model over the stored trades, whatever happened to them. */
 import {
+  type BarReadRequest,
+  MarketSchema,
   type MarketStore,
   Timeframe,
+  TimeRange,
   type TradeBatch,
   TradeKey,
   tradeBuilder,
@@ -14,10 +17,12 @@ import * as BatchArbitrary from "./BatchArbitrary.ts"
 import * as BatchRow from "./BatchRow.ts"
 import { SeededRandom } from "./SeededRandom.ts"
 import {
+  always,
   appendAll,
   assertRows,
   at,
   card,
+  collect,
   cut,
   inReadOrder,
   type Market,
@@ -246,6 +251,49 @@ const sources = card("S-770", "a provider's bars and bars from trades are two se
 })
 
 /**
+ * Prerequisite: two instruments with a provider's bars of every schema at the same times, session bars among them, and
+ * with trades.
+ * Action: read each series by its schema, whole and in a range; ask for a schema that has no bars, for a length that is
+ * not offered, and for session bars with the gaps filled.
+ * Pass: every series comes back as it was stored, and no other's rows with it. The last three are refused with a typed
+ * error; where something else could be asked for, it is listed.
+ */
+const byName = card("S-775", "every series of the provider's is read by its name", function* () {
+  const store = yield* theStore
+  const { context, ids } = yield* market(store, "S.SERIES", { symbols: 2 })
+  const options = { context, instruments: ids, start: midnight, absent: 0.2 }
+  const schemas = MarketSchema.all.filter((schema) => MarketSchema.kind(schema) === "bars")
+  const series = schemas.map((schema, i) => ({
+    schema,
+    bars: BatchArbitrary.bars(new SeededRandom(7750 + i), {
+      ...options,
+      rows: 50,
+      seconds: MarketSchema.seconds(schema)
+    })
+  }))
+  const trades = BatchArbitrary.trades(new SeededRandom(775), { ...options, rows: 50 })
+  yield* appendAll(store, [trades, ...series.map(({ bars }) => bars)])
+  for (const { schema, bars } of series) {
+    const stored = inReadOrder([bars])
+    assertRows(yield* readBars(store, ids, { schema }), stored, schema)
+    const range = { start: stored[10]!.time, end: stored[30]!.time }
+    const within = stored.filter(({ time }) => TimeRange.contains(range, time))
+    assertRows(yield* readBars(store, ids, { schema }, { range }), within, `${schema} in a range`)
+  }
+  const refused = (request: object, allowed: ReadonlyArray<string>) =>
+    Effect.match(collect(store.readBars({ instruments: ids, range: always, ...request } as BarReadRequest)), {
+      onSuccess: () => assert.fail(`${JSON.stringify(request)} was accepted`),
+      onFailure: ({ reason, message }) => {
+        assert.strictEqual(reason._tag, "StoreBadRequest", message)
+        for (const name of allowed) assert.include(message, name)
+      }
+    })
+  yield* refused({ schema: "mbp-1" }, schemas)
+  yield* refused({ timeframe: "2m" }, [...Timeframe.all, ...schemas])
+  yield* refused({ schema: "ohlcv-eod", fill: true }, [])
+})
+
+/**
  * Prerequisite: one instrument with trades over six hours.
  * Action: read ranges that start and end on bar starts, one nanosecond around them, and in the middle of bars.
  * Pass: the bars whose start lies in [start, end), each of them whole.
@@ -348,6 +396,7 @@ export const cards: ReadonlyArray<StoreCard> = [
   hugeVolume,
   fill,
   sources,
+  byName,
   rangeByStart,
   epoch,
   unrepresentable

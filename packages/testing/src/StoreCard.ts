@@ -5,6 +5,7 @@
 import {
   type AppendClaim,
   type AppendResult,
+  type BarSource,
   type BatchContext,
   batchContext,
   type Instrument,
@@ -218,14 +219,24 @@ export const readSchema = (
     : Effect.map(collect(store.readBook(whole)), BatchRow.ofAll)
 }
 
-/** The bars of these instruments. */
+/** The bars of these instruments: of a length, or of a schema of the provider's. */
 export const readBars = (
   store: MarketStore["Service"],
   instruments: ReadonlyArray<number>,
-  timeframe: Timeframe.Timeframe,
-  request: Partial<Parameters<MarketStore["Service"]["readBars"]>[0]> = {}
-): Effect.Effect<Array<BatchRow.BatchRow>, StoreError> =>
-  Effect.map(collect(store.readBars({ instruments, range: always, timeframe, ...request })), BatchRow.ofAll)
+  series: Timeframe.Timeframe | { readonly schema: MarketSchema.MarketSchema },
+  request: Partial<ReadRequest> & { readonly source?: BarSource; readonly fill?: boolean } = {}
+): Effect.Effect<Array<BatchRow.BatchRow>, StoreError> => {
+  const { source, ...rows } = request
+  const whole = { instruments, range: always, ...rows }
+  return Effect.map(
+    collect(
+      store.readBars(
+        typeof series === "string" ? { ...whole, timeframe: series, source } : { ...whole, ...series }
+      )
+    ),
+    BatchRow.ofAll
+  )
+}
 
 /** Row objects of several batches. */
 export const tradesOf = (batches: Iterable<TradeBatch>): Array<Trade> =>

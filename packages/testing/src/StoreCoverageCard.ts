@@ -10,10 +10,10 @@ const day = (from: number, to: number): TimeRange.TimeRange => ({
 })
 const month = during("2024-07-01", "2024-08-01")
 
-/** The ranges of each state of one instrument's trades within July. */
-const states = (store: MarketStore["Service"], instrument: number) =>
+/** The ranges of each state of one instrument's trades within July, as they are on the first of August. */
+const states = (store: MarketStore["Service"], instrument: number, now = month.end) =>
   Effect.map(store.coverage({ instruments: [instrument], schema: "trades", range: month }), (spans) =>
-    Coverage.resolve(spans, month)
+    Coverage.resolve(spans, month, now)
   )
 
 const span = (
@@ -48,7 +48,8 @@ const claims = card("S-510", "claims merge, in whole microseconds rounded inward
 /**
  * Prerequisite: one instrument.
  * Action: mark days as missing with a cause and as none with the times of asking; then claim some of them as held.
- * Pass: spans come back with cause, checkedAt and expiresAt; where held and another state meet, held wins.
+ * Pass: spans come back with cause, checkedAt and expiresAt; where held and another state meet, held wins. From
+ * expiresAt on, what was none is missing.
  */
 const marks = card("S-520", "states come back with their cause; held wins", function* () {
   const store = yield* theStore
@@ -76,6 +77,8 @@ const marks = card("S-520", "states come back with their cause; held wins", func
     [[day(2, 7)], [day(0, 2)], [day(7, 8)], []]
   )
   assert.deepStrictEqual(resolved.unknown, [day(8, 31)])
+  const later = yield* states(store, instrument, expiresAt)
+  assert.deepStrictEqual([later.missing, later.none], [[day(0, 2), day(7, 8)], []])
 })
 
 /**

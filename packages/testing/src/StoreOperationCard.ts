@@ -58,7 +58,7 @@ const expire = card(
     const all = inReadOrder(batches)
     const left = yield* readTrades(second, ids)
     const spans = yield* second.coverage({ instruments: ids, schema: "trades" })
-    const states = Coverage.resolve(spans, held)
+    const states = Coverage.resolve(spans, held, before)
     assert.deepStrictEqual([states.unknown, states.missing, states.none], [[], [], []])
     assert.isAbove(states.expired.length, 0)
     const isExpired = (time: bigint) =>

@@ -282,8 +282,9 @@ const manyInstruments = card("S-670", "hundreds of instruments in one read", fun
 
 /**
  * Prerequisite: an instrument in each of two datasets, with trades that take turns, and a stretch of one alone.
- * Action: read both together, and the last trades of one.
- * Pass: rows come in time order across both; every batch is of one dataset and knows the symbols of its rows.
+ * Action: read both together; ask for the last 4 and the last 30 trades of both, and the last of one.
+ * Pass: rows come in time order across both; every batch is of one dataset and knows the symbols of its rows. The last
+ * trades are those of each instrument, none crowded out by the other dataset's.
  */
 const twoDatasets = card("S-675", "a read over two datasets gives batches of one dataset each", function* () {
   const store = yield* theStore
@@ -298,17 +299,29 @@ const twoDatasets = card("S-675", "a read over two datasets gives batches of one
   )
   yield* appendAll(store, [a])
   yield* appendAll(store, [b])
-  const read = yield* collect(store.readTrades({ instruments: [...two.ids, ...one.ids], range: always }))
+  const ids = [...two.ids, ...one.ids]
+  const read = yield* collect(store.readTrades({ instruments: ids, range: always }))
   assertRows(BatchRow.ofAll(read), inReadOrder([a, b]), "both")
+  const last: Array<TradeBatch> = []
+  for (const count of [4, 30]) {
+    const newest = yield* store.lastTrades(ids, count)
+    const expected = inReadOrder([a.slice(40 - count), b.slice(Math.max(0, 15 - count))])
+    assertRows(BatchRow.ofAll(newest), expected, `the last ${count}`)
+    last.push(...newest)
+  }
+  assertRows(
+    BatchRow.ofAll(yield* store.lastTrades(two.ids, 3)),
+    inReadOrder([b.slice(12)]),
+    "the last of one"
+  )
   const ofOne = new Set(one.ids)
-  for (const batch of read) {
+  for (const batch of [...read, ...last]) {
     const datasets = new Set(
       [...batch.columns.instrument].map((id) => (ofOne.has(id) ? "S.TWO.A" : "S.TWO.B"))
     )
     assert.deepStrictEqual([...datasets], batch.length === 0 ? [] : [batch.context.dataset])
     for (const row of batch.rows()) assert.strictEqual(row.symbol, `${batch.context.dataset}:SYM0`)
   }
-  assert.strictEqual((yield* store.lastTrades(two.ids, 3)).context.dataset, "S.TWO.B")
 })
 
 /**
@@ -341,7 +354,7 @@ const last = card("S-680", "the newest trades of each instrument", function* () 
     [[], 3]
   ] as const)
     assertRows(
-      BatchRow.of(yield* store.lastTrades(ids, count)),
+      BatchRow.ofAll(yield* store.lastTrades(ids, count)),
       newest(ids, count),
       `last ${count} of ${ids.length}`
     )

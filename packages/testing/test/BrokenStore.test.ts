@@ -255,6 +255,45 @@ const broken: ReadonlyArray<Broken> = [
     }
   },
   {
+    what: "an absent capture time is other content",
+    cards: ["S-255", "S-257"],
+    rules: { sameContent: (a, b) => BatchRow.text(a.row) === BatchRow.text(b.row) }
+  },
+  {
+    what: "a stored row is never completed",
+    cards: ["S-255", "S-257"],
+    rules: { completed: (stored) => stored }
+  },
+  {
+    what: "the newest duplicate is stored, whatever it knows",
+    cards: ["S-255", "S-257"],
+    rules: { completed: (_, other) => other }
+  },
+  {
+    what: "the capture is not compared at all",
+    cards: ["S-255"],
+    rules: {
+      sameContent: (a, b) => {
+        const venue = ({ row }: typeof a) =>
+          BatchRow.text({ ...row, tsRecv: 0n, content: row.content.replace(/ delta \S+/, "") })
+        return venue(a) === venue(b)
+      }
+    }
+  },
+  {
+    what: "either clock of a quote may be absent",
+    cards: ["S-257"],
+    rules: {
+      sameContent: (a, b) => {
+        const loose = (kept: typeof a) => ({
+          ...kept,
+          row: { ...kept.row, content: kept.row.content.replace(/^event \S+/, "") }
+        })
+        return soundRules.sameContent(loose(a), loose(b))
+      }
+    }
+  },
+  {
     what: "content that differs is a duplicate",
     cards: ["S-230", "S-260", "S-270", "S-920"],
     rules: { sameContent: () => true }
@@ -263,6 +302,74 @@ const broken: ReadonlyArray<Broken> = [
     what: "conflicts of quotes, bars and books are dropped",
     cards: ["S-270"],
     rules: { countsConflict: (kind) => kind === "trades" }
+  },
+  {
+    what: "conflicts tell only what was set aside",
+    cards: ["S-272", "S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, stored: undefined }))
+    })
+  },
+  {
+    what: "a conflict takes the row that came for the one that was stored",
+    cards: ["S-272", "S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({
+          ...conflict,
+          setAside: conflict.stored ?? conflict.setAside,
+          stored: conflict.setAside
+        }))
+    })
+  },
+  {
+    what: "every conflict was met by a new row",
+    cards: ["S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, lost: "new" as const }))
+    })
+  },
+  {
+    what: "conflicts are told up to the first thousand",
+    cards: ["S-274"],
+    wrap: (store) => ({ ...store, conflicts: (request) => Stream.take(store.conflicts(request), 1_000) })
+  },
+  {
+    what: "conflicts are of all schemas and times",
+    cards: ["S-272"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: ({ instruments }) => store.conflicts({ instruments })
+    })
+  },
+  {
+    what: "conflicts forget text ids",
+    cards: ["S-274"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) =>
+        Stream.map(store.conflicts(request), (conflict) => ({
+          ...conflict,
+          setAside: BatchRow.select(conflict.setAside, [0]),
+          stored:
+            conflict.stored?._tag === "TradeBatch"
+              ? new TradeBatch(conflict.stored.context, conflict.stored, 1)
+              : conflict.stored
+        }))
+    })
+  },
+  {
+    what: "conflicts name no run",
+    cards: ["S-272"],
+    wrap: (store) => ({
+      ...store,
+      conflicts: (request) => Stream.map(store.conflicts(request), (conflict) => ({ ...conflict, run: 0n }))
+    })
   },
   {
     what: "the instrument is not part of the identity",
@@ -546,12 +653,43 @@ const broken: ReadonlyArray<Broken> = [
   { what: "one batch for all datasets", cards: ["S-675"], rules: { sharesBatch: () => true } },
   {
     what: "the last trades are the last of all instruments together",
-    cards: ["S-680"],
+    cards: ["S-675", "S-680"],
     wrap: (store) => ({
       ...store,
       lastTrades: (instruments, count) =>
-        Effect.map(store.lastTrades(instruments, count), (batch) =>
-          batch.slice(Math.max(0, batch.length - count))
+        Effect.map(store.lastTrades(instruments, count), (batches) => {
+          let left = count
+          return batches
+            .toReversed()
+            .map((batch) => {
+              const part = batch.slice(Math.max(0, batch.length - left))
+              left -= part.length
+              return part
+            })
+            .toReversed()
+        })
+    })
+  },
+  {
+    what: "the last trades of several datasets come one dataset after the other",
+    cards: ["S-675"],
+    wrap: (store) => ({
+      ...store,
+      lastTrades: (instruments, count) =>
+        Effect.map(
+          Effect.forEach(instruments, (instrument) => store.lastTrades([instrument], count)),
+          (each) => each.flat()
+        )
+    })
+  },
+  {
+    what: "the last trades are of the first dataset alone",
+    cards: ["S-675"],
+    wrap: (store) => ({
+      ...store,
+      lastTrades: (instruments, count) =>
+        Effect.map(store.lastTrades(instruments, count), (batches) =>
+          batches.filter((batch) => batch.context.dataset === batches[0]?.context.dataset)
         )
     })
   },
@@ -629,7 +767,43 @@ const broken: ReadonlyArray<Broken> = [
   {
     what: "a provider's bars are preferred",
     cards: ["S-770"],
-    wrap: (store) => ({ ...store, readBars: (request) => store.readBars({ source: "provider", ...request }) })
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        store.readBars(
+          request.schema === undefined ? { ...request, source: request.source ?? "provider" } : request
+        )
+    })
+  },
+  {
+    what: "session bars are bars of no known length",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        request.schema === "ohlcv-eod"
+          ? Stream.fromEffect(refusal("there are no bars of 0 seconds"))
+          : store.readBars(request)
+    })
+  },
+  {
+    what: "an unknown series of bars is empty",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) => (request.schema === "mbp-1" ? Stream.empty : store.readBars(request))
+    })
+  },
+  {
+    what: "the bars of all schemas are one series",
+    cards: ["S-775"],
+    wrap: (store) => ({
+      ...store,
+      readBars: (request) =>
+        request.schema === "ohlcv-1d"
+          ? Stream.concat(store.readBars(request), store.readBars({ ...request, schema: "ohlcv-eod" }))
+          : store.readBars(request)
+    })
   },
   {
     what: "a range selects every bar that it touches",

@@ -4,6 +4,7 @@
  * that each of them can be failed.
  */
 import {
+  ABSENT_I32,
   ABSENT_I64,
   type AppendClaim,
   type AppendResult,
@@ -14,6 +15,7 @@ import {
   barBuilder,
   batchContext,
   bookBuilder,
+  type ConflictRequest,
   Coverage,
   Decimal,
   type IngestSource,
@@ -27,6 +29,7 @@ import {
   type QuoteBatch,
   quoteBuilder,
   type ReadRequest,
+  type RowConflict,
   rowKind,
   StoreBadRequest,
   StoreError,
@@ -67,10 +70,36 @@ export interface ExactBar {
   readonly tradeCount: bigint
 }
 
+const isAbsent = ({ values }: Kept, column: string): boolean =>
+  values[column]?.[0] === (column === "tsRecv" ? ABSENT_I64 : ABSENT_I32)
+
+const isSampled = ({ series }: BatchRow.BatchRow): boolean =>
+  MarketSchema.is(series) && MarketSchema.clock(series) === "ts_recv"
+
 /** What a store must get right; a broken store has one of these wrong. */
 export const soundRules = {
   identity: BatchRow.identity,
-  sameContent: (a: Kept, b: Kept): boolean => BatchRow.text(a.row) === BatchRow.text(b.row),
+  /** What the capture says may be absent on one side. */
+  sameContent: (a: Kept, b: Kept): boolean => {
+    const alike = (column: "tsRecv" | "tsInDelta") => isAbsent(a, column) || isAbsent(b, column)
+    const venueText = ({ row }: Kept): string =>
+      BatchRow.text({
+        ...row,
+        tsRecv: isSampled(row) || !alike("tsRecv") ? row.tsRecv : 0n,
+        content: alike("tsInDelta") ? row.content.replace(/ delta \S+/, "") : row.content
+      })
+    return venueText(a) === venueText(b)
+  },
+  /** The stored row once another one of equal content has come. */
+  completed: (stored: Kept, other: Kept): Kept => {
+    const columns = ["tsRecv", "tsInDelta"].filter(
+      (column) => isAbsent(stored, column) && !isAbsent(other, column)
+    )
+    if (columns.length === 0) return stored
+    const values = { ...stored.values }
+    for (const column of columns) values[column] = other.values[column]!
+    return { ...stored, values }
+  },
   /** What is kept of a row. */
   keep: (values: Values, _kind: MarketSchema.RowKind): Values => values,
   readOrder: (a: BatchRow.BatchRow, b: BatchRow.BatchRow): number =>
@@ -180,6 +209,13 @@ interface Known {
   named: boolean
 }
 
+/** A row that lost a conflict. */
+interface SetAside {
+  readonly kept: Kept
+  readonly lost: "new" | "stored"
+  readonly run: bigint
+}
+
 /** Everything that a database holds. */
 export class MemoryState {
   readonly rules: MemoryRules
@@ -187,7 +223,7 @@ export class MemoryState {
   rows = new Map<string, Kept>()
   /** Trades that retention removed: their bars stay. */
   retired: Array<Kept> = []
-  conflicts = new Set<string>()
+  conflicts = new Map<string, SetAside>()
   runs: Array<Run> = []
   held = new Map<string, Coverage.RangeSet>()
   marks: Array<Coverage.CoverageSpan> = []
@@ -261,6 +297,12 @@ const build = (state: MemoryState, kind: MarketSchema.RowKind, rows: ReadonlyArr
     : batch
 }
 
+/** A row whose values have changed, as it would have come. */
+const keptRow = (state: MemoryState, kept: Kept): Kept => ({
+  ...kept,
+  row: BatchRow.of(build(state, kept.kind, [kept]))[0]!
+})
+
 const find = (
   state: MemoryState,
   kind: MarketSchema.RowKind,
@@ -317,14 +359,15 @@ const write = (
   state: MemoryState,
   rows: ReadonlyArray<Kept>,
   onConflict: "keep" | "replace",
-  last: bigint | undefined
+  { id, last }: Run
 ) => {
   const { rules } = state
   const counts = { inserted: 0, duplicates: 0, conflicts: 0 }
   const before = new Map(state.rows)
-  const setAside = (kept: Kept) => {
-    if (rules.countsConflict(kept.kind))
-      state.conflicts.add(`${rules.identity(kept.row)} ${BatchRow.text(kept.row)}`)
+  const setAside = (kept: Kept, lost: "new" | "stored") => {
+    const key = `${rules.identity(kept.row)} ${lost} ${BatchRow.text(kept.row)}`
+    if (rules.countsConflict(kept.kind) && !state.conflicts.has(key))
+      state.conflicts.set(key, { kept, lost, run: id })
   }
   if (onConflict === "replace") {
     const whole = new Set(
@@ -340,7 +383,7 @@ const write = (
       if (mine === undefined ? !whole.has(rules.replaceGroup(stored.row)) : rules.sameContent(stored, mine))
         continue
       state.rows.delete(identity)
-      setAside(stored)
+      setAside(stored, "stored")
     }
   }
   for (const kept of rows) {
@@ -351,10 +394,13 @@ const write = (
       state.rows.set(identity, kept)
       if (before.has(identity)) counts.conflicts += 1
       else counts.inserted += 1
-    } else if (rules.sameContent(stored, kept)) counts.duplicates += 1
-    else {
+    } else if (rules.sameContent(stored, kept)) {
+      counts.duplicates += 1
+      const completed = rules.completed(stored, kept)
+      if (completed !== stored) state.rows.set(identity, keptRow(state, completed))
+    } else {
       counts.conflicts += 1
-      setAside(kept)
+      setAside(kept, "new")
     }
   }
   return counts
@@ -395,9 +441,8 @@ const barOf = (rules: MemoryRules, instrument: number, start: bigint, trades: Ar
   }
 }
 
-const exactBars = (state: MemoryState, request: BarReadRequest): Array<ExactBar> => {
+const exactBars = (state: MemoryState, request: BarReadRequest, seconds: number): Array<ExactBar> => {
   const { rules } = state
-  const seconds = Timeframe.seconds(request.timeframe)
   const groups = new Map<string, { instrument: number; start: bigint; trades: Array<Kept> }>()
   for (const kept of [...state.rows.values(), ...(seconds < 60 ? [] : state.retired)]) {
     if (kept.kind !== "trades" || !request.instruments.includes(kept.row.instrument)) continue
@@ -423,16 +468,25 @@ const exactBars = (state: MemoryState, request: BarReadRequest): Array<ExactBar>
   return filled.sort((a, b) => sign(a.start - b.start) || a.instrument - b.instrument)
 }
 
+const barSchemas = MarketSchema.all.filter((each) => MarketSchema.kind(each) === "bars")
+
 const readBars = (state: MemoryState, request: BarReadRequest): Stream.Stream<BarBatch, StoreError> => {
+  if (request.schema !== undefined) {
+    if (!barSchemas.includes(request.schema))
+      return Stream.fromEffect(refuse("read bars", `offered are ${barSchemas}`))
+    return MarketSchema.seconds(request.schema) === 0 && request.fill === true
+      ? Stream.fromEffect(refuse("read bars", "session bars have no length"))
+      : read(state, "bars", request, request.schema)
+  }
+  if (!Timeframe.is(request.timeframe))
+    return Stream.fromEffect(refuse("read bars", `offered are ${Timeframe.all}, ${barSchemas}`))
   const seconds = Timeframe.seconds(request.timeframe)
   if (request.source === "provider") {
-    const schema = MarketSchema.all.find(
-      (each) => MarketSchema.kind(each) === "bars" && MarketSchema.seconds(each) === seconds
-    )
+    const schema = barSchemas.find((each) => MarketSchema.seconds(each) === seconds)
     return schema === undefined ? Stream.empty : read(state, "bars", request, schema)
   }
   return Stream.suspend(() => {
-    const bars = exactBars(state, request)
+    const bars = exactBars(state, request, seconds)
     const builder = barBuilder(contextOf(state, bars[0]?.instrument), bars.length)
     const { columns: c } = builder
     for (const [i, bar] of bars.entries()) {
@@ -592,7 +646,7 @@ export const appendAtOnce = (
       const wrong = state.rules.acceptsRow(kept, known)
       if (wrong !== undefined) return fail("append", wrong)
     }
-    const counts = write(state, rows, claim.onConflict ?? "keep", run.last)
+    const counts = write(state, rows, claim.onConflict ?? "keep", run)
     for (const { row } of rows) {
       const micros = UnixNanos.floorMicros(row.time)
       if (run.last === undefined || run.last < micros) run.last = micros
@@ -603,6 +657,28 @@ export const appendAtOnce = (
     run.rows += BigInt(batch.length)
     return Effect.succeed({ ...counts, skipped: false })
   })
+
+const conflictsOf = (state: MemoryState, request: ConflictRequest): Array<RowConflict> =>
+  [...state.conflicts.values()]
+    .filter(
+      ({ kept: { row } }) =>
+        (request.instruments === undefined || request.instruments.includes(row.instrument)) &&
+        (request.schema === undefined || request.schema === row.series) &&
+        (request.range === undefined || state.rules.inRange(row.time, request.range))
+    )
+    .map(({ kept, lost, run }) => {
+      const stored = state.rows.get(state.rules.identity(kept.row))
+      return {
+        instrument: kept.row.instrument,
+        schema: kept.row.series as MarketSchema.MarketSchema,
+        lost,
+        setAside: build(state, kept.kind, [kept]),
+        stored: stored === undefined ? undefined : build(state, stored.kind, [stored]),
+        run,
+        source: state.runs.find((each) => each.id === run)!.source,
+        detectedAt: 1n
+      }
+    })
 
 const beginRun = (state: MemoryState, source: IngestSource): Run => {
   const before = state.runs.find((each) => each.source.fingerprint === source.fingerprint)
@@ -719,8 +795,9 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
         find(state, "trades", { instruments: [id], range }).slice(-count)
       )
       rows.sort((a, b) => state.rules.readOrder(a.row, b.row))
-      return build(state, "trades", rows) as TradeBatch
+      return portions(state, rows, 65_536).map((part) => build(state, "trades", part) as TradeBatch)
     }),
+  conflicts: (request) => Stream.suspend(() => Stream.fromIterable(conflictsOf(state, request))),
   availability: (request) => atOnce(() => availability(state, request)),
   registerListings: (claims) =>
     atOnce(() => {

@@ -2,73 +2,39 @@
 import {
   Coverage,
   type DailyAvailability,
-  type Instrument,
-  type InstrumentId,
   type MarketSchema,
   MarketStore,
   type TimeRange,
   UnixNanos
 } from "@data-manager/core"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { Action } from "../Action.ts"
 import { withStore } from "../Database.ts"
+import { narrowed, type Selected, type SelectionOptions, select } from "../InstrumentSelection.ts"
 import { duration, grouped, plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import { checkRange } from "../RowRead.ts"
 import type { Session } from "../Session.ts"
-import { askedRange, lookUp, matchesPattern } from "../SymbolLookup.ts"
 import { table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
 
-interface Options {
-  readonly names: ReadonlyArray<string>
-  readonly symbols: ReadonlyArray<string>
-  readonly provider: string | undefined
+interface Options extends SelectionOptions {
   readonly schema: MarketSchema.MarketSchema | undefined
-  readonly start: bigint | undefined
-  readonly end: bigint | undefined
   readonly daily: boolean
 }
-
-interface Selected {
-  readonly instruments: ReadonlyMap<InstrumentId, Instrument>
-  readonly range: TimeRange.TimeRange | undefined
-}
-
-/** Instruments that the command line means: all, those of a provider, those named or matching a pattern. */
-const select = (options: Options) =>
-  Effect.gen(function* () {
-    const store = yield* MarketStore
-    const { instruments } = yield* store.loadInstruments()
-    const range = askedRange(options.start, options.end)
-    const texts = [...options.names, ...options.symbols]
-    const ids = new Set<InstrumentId>()
-    for (const text of texts) {
-      if (/[*?]/.test(text)) {
-        for (const instrument of instruments.values())
-          if (matchesPattern(text, instrument)) ids.add(instrument.id)
-      } else ids.add((yield* lookUp(text, range)).id)
-    }
-    const chosen = [...instruments.values()].filter(
-      (instrument) =>
-        (texts.length === 0 || ids.has(instrument.id)) &&
-        (options.provider === undefined || instrument.provider === options.provider)
-    )
-    return { instruments: new Map(chosen.map((one) => [one.id, one])), range } satisfies Selected
-  })
-
-const narrowed = (options: Options): boolean =>
-  options.provider !== undefined || options.names.length + options.symbols.length > 0
 
 const spansOf = (options: Options, selected: Selected) =>
   Effect.gen(function* () {
     const store = yield* MarketStore
     const spans = yield* store.coverage({
-      ...(narrowed(options) ? { instruments: [...selected.instruments.keys()] } : {}),
+      instruments: selected.ids,
       schema: options.schema,
       range: selected.range
     })
-    return spans.filter(({ instrument }) => selected.instruments.has(instrument))
+    const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+    return spans
+      .filter(({ instrument }) => selected.instruments.has(instrument))
+      .map((span) => ({ ...span, state: Coverage.stateAt(span, now) }))
   })
 
 /** Spans of one instrument, schema and state. */
@@ -170,7 +136,7 @@ const daysOf = (options: Options, selected: Selected) =>
   Effect.gen(function* () {
     const store = yield* MarketStore
     const days = yield* store.availability({
-      ...(narrowed(options) ? { instruments: [...selected.instruments.keys()] } : {}),
+      instruments: selected.ids,
       range: selected.range
     })
     return days

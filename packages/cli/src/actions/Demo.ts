@@ -169,7 +169,7 @@ const showQuery = (session: Session, symbol: string, day: TimeRange.TimeRange) =
       session,
       `Query: every trade of ${symbol} read into columns: ${plural(rows, "row")} in ${seconds(elapsed)} (${rate(rows, elapsed)})`
     )
-    yield* lines(tradeTable([last], session.out))
+    yield* lines(tradeTable(last, session.out))
   })
 
 const showNext = (session: Session, symbol: string, directory: string, date: string) => {

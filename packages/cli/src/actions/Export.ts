@@ -50,7 +50,7 @@ export const formOf = (
 const batchRows = 16_384
 
 /** Rows per piece of text that is handed on: large enough to be cheap, small enough to be forgotten soon. */
-const rowsPerWrite = 4096
+const rowsPerWrite = 512
 
 const writeBatch = (
   sink: Sink.Sink,

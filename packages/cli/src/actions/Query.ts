@@ -103,7 +103,7 @@ const tablePrinter = (options: Options, session: Session) => {
 }
 
 const nothing = (options: Options, instrument: Instrument, have: RowRead.Held | undefined): string => {
-  const what = options.kind === "bars" ? `bars (${options.source})` : options.kind
+  const what = options.kind === "bars" ? `bars (${RowRead.sourceOf(options)})` : options.kind
   if (have === undefined)
     return `no ${what} of ${instrument.symbol} are held; see dm coverage ${instrument.symbol}`
   return (

@@ -1,5 +1,6 @@
-/** `dm query trades|quotes|bars|book`: rows of one symbol, for eyes and for programs. */
-import { Timeframe } from "@data-manager/core"
+/** `dm query trades|quotes|bars|book|conflicts`: rows of one symbol, for eyes and for programs. */
+import { MarketSchema, Timeframe } from "@data-manager/core"
+import { Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { lazily } from "../Action.ts"
 import * as Flags from "../Flags.ts"
@@ -22,16 +23,21 @@ const limit = (rows: number) =>
 
 /** `--timeframe` and its siblings, for bars. */
 export const barOptions = {
-  timeframe: Flag.Literals("timeframe", Timeframe.all).pipe(
+  timeframe: Flag.Literals("timeframe", [...Timeframe.all, ...Flags.schemasOf("bars")]).pipe(
     Flag.withAlias("t"),
     Flag.withMetavar("LENGTH"),
     Flag.withDefault("1m"),
-    Flag.withDescription("Length of a bar. Default: 1m")
+    Flag.withDescription(
+      "Length of a bar, or a series of the provider's by its schema: ohlcv-eod has one bar per session. Default: 1m"
+    )
   ),
   source: Flag.Literals("source", ["trades", "provider"]).pipe(
     Flag.withMetavar("SOURCE"),
-    Flag.withDefault("trades"),
-    Flag.withDescription("Bars made from the stored trades, or the provider's own. Default: trades")
+    Flag.optional,
+    Flag.map(Option.getOrUndefined),
+    Flag.withDescription(
+      "Bars made from the stored trades, or the provider's own. Default: trades, and provider for a schema"
+    )
   ),
   fill: Flags.toggle("fill", "Put a bar without volume where nothing was traded")
 }
@@ -94,7 +100,8 @@ const bars = Command.make("bars", { ...rowOptions, limit: limit(60), ...barOptio
       command: "dm query bars GLBX.MDP3:ESH6 --start 2026-01-05 --end 2026-01-06 --timeframe 5m",
       description: "A day in bars of five minutes"
     },
-    { command: "dm query bars ESH6 -t 1h --json", description: "The newest hours as JSON lines" }
+    { command: "dm query bars ESH6 -t 1h --json", description: "The newest hours as JSON lines" },
+    { command: "dm query bars ESH6 -t ohlcv-eod", description: "The provider's bars of whole sessions" }
   ])
 )
 
@@ -112,6 +119,38 @@ const book = Command.make("book", { ...rowOptions, limit: limit(5), schema: book
   ])
 )
 
+const conflicts = Command.make(
+  "conflicts",
+  {
+    names: Flags.symbolList(0),
+    symbols: Flags.symbols,
+    provider: Flags.provider,
+    schema: Flags.schema(MarketSchema.all, "One schema alone. Default: all"),
+    ...Flags.range({ start: "the beginning", end: "the end" }),
+    limit: Flags.count(
+      "limit",
+      0,
+      1_000_000_000,
+      "Most conflicts to print, 0 for all. Default: 20; with --json all"
+    )
+  },
+  (options) =>
+    lazily(
+      () => import("../actions/Conflicts.ts"),
+      (action, session) => action.conflicts(session, options)
+    )
+).pipe(
+  Command.withDescription(
+    "Rows whose key met different content: what is stored, what was set aside, in which fields they differ, and the run " +
+      "that brought it. Of all symbols where none is named; * and ? stand for any text and any character."
+  ),
+  Command.withShortDescription("Rows that met another content under their key"),
+  Command.withExamples([
+    { command: "dm query conflicts", description: "The first 20" },
+    { command: "dm query conflicts 'GLBX.MDP3:ES*' --json", description: "Both rows whole, as JSON lines" }
+  ])
+)
+
 export const queryCommand = Command.make("query").pipe(
   Command.withDescription(
     "Shows stored rows of one symbol. Ranges include --start and exclude --end; times are UTC. " +
@@ -122,5 +161,5 @@ export const queryCommand = Command.make("query").pipe(
     { command: "dm query bars GLBX.MDP3:ESH6 --timeframe 5m", description: "Candles" },
     { command: "dm query trades ESH6 --limit 5 --json", description: "For programs" }
   ]),
-  Command.withSubcommands([trades, quotes, bars, book])
+  Command.withSubcommands([trades, quotes, bars, book, conflicts])
 )
