@@ -71,7 +71,7 @@ export const plan = (input: PlanInput): BackfillPlan => {
   const skipped = { held: 0n, expired: 0n, none: 0n }
   if (wanted === undefined || request.symbols.length === 0)
     return { request, chunks: [], outside, complete: [], skipped }
-  const spansOf = spansByInstrument(input.spans, request.schema, input.now)
+  const spansOf = spansByInstrument(input.spans, request.schema)
   const groups = new Map<string, { readonly holes: Coverage.RangeSet; readonly symbols: Array<string> }>()
   const complete: Array<string> = []
   for (const symbol of new Set(request.symbols)) {
@@ -98,15 +98,10 @@ export const plan = (input: PlanInput): BackfillPlan => {
 
 type SpansOf = ReadonlyMap<InstrumentId, ReadonlyArray<Coverage.CoverageSpan>>
 
-const spansByInstrument = (
-  spans: ReadonlyArray<Coverage.CoverageSpan>,
-  schema: MarketSchema,
-  now: bigint
-): SpansOf => {
+const spansByInstrument = (spans: ReadonlyArray<Coverage.CoverageSpan>, schema: MarketSchema): SpansOf => {
   const byInstrument = new Map<InstrumentId, Array<Coverage.CoverageSpan>>()
   for (const span of spans) {
     if (span.schema !== schema) continue
-    if (span.state === "none" && span.expiresAt !== undefined && span.expiresAt <= now) continue
     const known = byInstrument.get(span.instrument)
     if (known === undefined) byInstrument.set(span.instrument, [span])
     else known.push(span)
@@ -116,7 +111,7 @@ const spansByInstrument = (
 
 /** The part of `wanted` that has to be fetched for a symbol. */
 const holesOf = (
-  { request, meant }: PlanInput,
+  { request, meant, now }: PlanInput,
   symbol: string,
   wanted: TimeRange.TimeRange,
   spansOf: SpansOf,
@@ -127,7 +122,7 @@ const holesOf = (
     const within = TimeRange.intersect(valid, wanted)
     const spans = spansOf.get(instrument)
     if (within === undefined || spans === undefined) continue
-    const { held, expired, none } = Coverage.resolve(spans, within)
+    const { held, expired, none } = Coverage.resolve(spans, within, now)
     const settled = [
       ...(request.again === true ? [] : held),
       ...(request.includeExpired === true ? [] : expired),

@@ -414,12 +414,6 @@ const priceOf = ({ values }: Kept): Decimal.Decimal => ({
   exponent: values.priceExponent![0] as number
 })
 
-const add = (a: Decimal.Decimal, b: Decimal.Decimal): Decimal.Decimal => {
-  const exponent = Math.min(a.exponent, b.exponent)
-  const at = (value: Decimal.Decimal) => value.mantissa * 10n ** BigInt(value.exponent - exponent)
-  return { mantissa: at(a) + at(b), exponent }
-}
-
 const barOf = (rules: MemoryRules, instrument: number, start: bigint, trades: Array<Kept>): ExactBar => {
   trades.sort((a, b) => rules.barOrder(a.row, b.row))
   const prices = trades.map(priceOf)
@@ -436,7 +430,7 @@ const barOf = (rules: MemoryRules, instrument: number, start: bigint, trades: Ar
     high: prices.reduce((a, b) => (Decimal.compare(a, b) < 0 ? b : a)),
     low: prices.reduce((a, b) => (Decimal.compare(a, b) > 0 ? b : a)),
     close: prices[prices.length - 1]!,
-    volume: rules.volume(sizes.reduce(add, { mantissa: 0n, exponent: 0 })),
+    volume: rules.volume(sizes.reduce(Decimal.add, { mantissa: 0n, exponent: 0 })),
     tradeCount: BigInt(trades.length)
   }
 }
