@@ -9,8 +9,10 @@ import { importCommand } from "./commands/Import.ts"
 import { initCommand } from "./commands/Init.ts"
 import { migrateCommand } from "./commands/Migrate.ts"
 import { queryCommand } from "./commands/Query.ts"
+import { ringCommand } from "./commands/Ring.ts"
 import { statusCommand } from "./commands/Status.ts"
 import { symbolsCommand } from "./commands/Symbols.ts"
+import { tailCommand } from "./commands/Tail.ts"
 import { globalFlags } from "./Session.ts"
 
 export const dm = Command.make("dm").pipe(
@@ -30,6 +32,7 @@ export const dm = Command.make("dm").pipe(
       group: "Data",
       commands: [importCommand, queryCommand, exportCommand, coverageCommand, symbolsCommand, dbnCommand]
     },
+    { group: "Live", commands: [tailCommand, ringCommand] },
     { group: "Database", commands: [migrateCommand, statusCommand, doctorCommand] }
   ]),
   Command.withGlobalFlags(globalFlags)
