@@ -4,7 +4,7 @@
 // as for a release, that is a failure. --check builds nothing and fails when a manifest is not what this would write.
 // Manifests are committed, so that the workspace and its versions know the packages; binaries never are.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { glibcProblem, neededGlibc } from "./glibc.mjs"
@@ -52,14 +52,20 @@ export const outdated = () =>
 /** Builds one binary; answers with why not, or undefined. */
 const build = (platform) => {
   const out = join(root, "npm", platform, "dm_ring.node")
-  rmSync(out, { force: true })
-  if (!platform.startsWith(`${process.platform}-`)) return `needs to be built on ${platform.split("-")[0]}`
-  const argv = [join(root, "native", "build.mjs"), "--target", platform.split("-")[1], "--out", out]
-  const { status, stderr } = spawnSync(process.execPath, argv, { encoding: "utf8" })
-  if (status !== 0) return stderr.trim()
-  const problem = glibcProblem(out)
+  const [os, cpu] = platform.split("-")
+  let problem = os === process.platform ? undefined : `needs to be built on ${os}`
+  if (problem === undefined) {
+    const argv = [join(root, "native", "build.mjs"), "--target", cpu, "--print"]
+    const { status, stdout, stderr } = spawnSync(process.execPath, argv, { encoding: "utf8" })
+    problem = status === 0 ? glibcProblem(stdout.trim()) : stderr.trim()
+    if (problem === undefined) {
+      // Under another name first: whoever loads the binary at this moment finds a whole one.
+      copyFileSync(stdout.trim(), `${out}.${process.pid}`)
+      renameSync(`${out}.${process.pid}`, out)
+      console.log(`${platform}: npm/${platform}/dm_ring.node, needs glibc ${neededGlibc(out)}`)
+    }
+  }
   if (problem !== undefined) rmSync(out, { force: true })
-  else console.log(`${platform}: npm/${platform}/dm_ring.node, needs glibc ${neededGlibc(out)}`)
   return problem
 }
 
