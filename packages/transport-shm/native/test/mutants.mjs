@@ -1,9 +1,10 @@
 // usage: node native/test/mutants.mjs [SCALE [PART-OF-NAME]]
 // Takes one step of the protocol away at a time and runs the tests of ring_test.c against the result: each mutant must
-// die, or the step (or the test) is not needed. The unchanged sources must survive the same runs. SCALE multiplies the
-// length of the runs, default 1. Prints one JSON line per mutant; exit code 1 when one survives.
+// die, or the step (or the test) is not needed. A test ends with the first broken promise; a mutant that survives it gets
+// two more chances, because on a busy machine the two processes may hardly meet. The unchanged sources must survive the
+// same runs. SCALE multiplies the length of the runs, default 1. Prints one JSON line per mutant; exit code 1 when one survives.
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -47,6 +48,13 @@ const mutants = [
     from: "    if (dm_ring_write_seq(&c.ring) != c.cursor.next) {\n      dm_reader_disarm(&c.reader);\n      continue;\n    }",
     to: "",
     run: wake
+  },
+  {
+    name: "the gap begins one record too late",
+    file: header,
+    from: "      c->gap_from = seq;",
+    to: "      c->gap_from = seq + 1;",
+    run: stress
   },
   {
     name: "the gap ends one record too late",
@@ -115,7 +123,7 @@ const run = (name, folder, argv) => {
     "-o",
     program
   ]
-  const built = spawnSync("cc", options, { encoding: "utf8" })
+  const built = existsSync(program) ? { status: 0 } : spawnSync("cc", options, { encoding: "utf8" })
   if (built.status !== 0) throw new Error(`${name}: ${built.stderr}`)
   const dir = join(shm, "run")
   const started = performance.now()
@@ -174,9 +182,11 @@ try {
     const folder = copy()
     replaced(folder, mutant)
     if (mutant.also !== undefined) replaced(folder, mutant.also)
-    const result = run(mutant.name, folder, mutant.run)
+    let result = run(mutant.name, folder, mutant.run)
+    for (let again = 0; again < 2 && !result.died; again++) result = run(mutant.name, folder, mutant.run)
     if (!result.died) survived++
     console.log(JSON.stringify(result))
+    rmSync(folder, { recursive: true, force: true })
   }
 } finally {
   rmSync(shm, { recursive: true, force: true })

@@ -6,6 +6,7 @@
  *   ring_test wake DIR WAKES                      random pauses: no wake-up is ever lost
  *   ring_test crash DIR KILLS                     producers killed at random: takeover, snapshots, sequences
  *   ring_test readers DIR KILLS                   readers killed at random: rows come back, the producer never notices
+ *   ring_test stops DIR STOPS                     producer stopped (SIGSTOP) at random, also in mid-record: not dead, nothing torn
  *   ring_test fuzz SEED ROUNDS                    damaged segments and control files: errors, never a crash
  *   ring_test golden DIR                          writes the golden segments
  *
@@ -209,12 +210,13 @@ static void snapshot_check(check *c, uint32_t instrument, int last_resort) {
   c->snapshot_errors += errors;
 }
 
+static int is_bad(const check *c) { return c->torn || c->unreported || c->snapshot_errors; }
+
 static int report(const char *mode, const check *c, uint64_t extra) {
-  int bad = c->torn || c->unreported || c->snapshot_errors;
   printf("{\"mode\":\"%s\",\"rows\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"torn\":%" PRIu64
          ",\"unreported\":%" PRIu64 ",\"snapshots\":%" PRIu64 ",\"snapshot_errors\":%" PRIu64 ",\"extra\":%" PRIu64 "}\n",
          mode, c->rows, c->cursor.lost, c->cursor.gaps, c->torn, c->unreported, c->snapshots, c->snapshot_errors, extra);
-  return bad;
+  return is_bad(c);
 }
 
 static void stop(pid_t pid) {
@@ -227,7 +229,7 @@ static int stress(const char *dir, double seconds, uint64_t capacity, uint32_t b
   pid_t producer = start_producer(dir, capacity, batch, 0, 0);
   open_check(&c, dir);
   uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), turns = 0;
-  while (now_ns() < end) {
+  while (now_ns() < end && !is_bad(&c)) {
     poll_check(&c);
     if ((++turns & 63) == 0) snapshot_check(&c, (uint32_t)(turns >> 6) % SYMBOLS, 0);
   }
@@ -243,11 +245,12 @@ static int follow(const char *dir, uint64_t rows, uint64_t capacity, uint32_t ba
   dm_reader_report(&c.reader, &c.cursor);
   pid_t producer = start_producer(dir, capacity, batch, rows, 1);
   uint64_t turns = 0;
-  while (c.expected < rows) {
+  while (c.expected < rows && !is_bad(&c) && c.cursor.gaps == 0) {
     if (poll_check(&c) == DM_POLL_EMPTY) sched_yield();
     if ((++turns & 255) == 0) snapshot_check(&c, (uint32_t)(turns >> 8) % SYMBOLS, 1);
   }
-  waitpid(producer, NULL, 0);
+  if (c.expected < rows) stop(producer);
+  else waitpid(producer, NULL, 0);
   return report("follow", &c, 0) || c.cursor.gaps > 0;
 }
 
@@ -296,7 +299,7 @@ static int crash(const char *dir, uint64_t kills) {
   check c;
   pid_t producer = start_producer(dir, 4096, 0, 0, 0);
   open_check(&c, dir);
-  for (uint64_t k = 0; k < kills && c.unreported == 0; k++) {
+  for (uint64_t k = 0; k < kills && !is_bad(&c); k++) {
     uint64_t end = now_ns() + mix(k) % 3000000;
     while (now_ns() < end) poll_check(&c);
     stop(producer);
@@ -342,6 +345,27 @@ static int readers(const char *dir, uint64_t kills) {
   if (alive != 1 || listed > 3) c.unreported++;
   stop(producer);
   return report("readers", &c, kills);
+}
+
+static int stops(const char *dir, uint64_t count) {
+  check c;
+  pid_t producer = start_producer(dir, 1024, 16, 0, 0);
+  open_check(&c, dir);
+  for (uint64_t k = 0; k < count && !is_bad(&c); k++) {
+    uint64_t end = now_ns() + mix(k) % 1000000;
+    while (now_ns() < end) poll_check(&c);
+    int status;
+    kill(producer, SIGSTOP);
+    if (waitpid(producer, &status, WUNTRACED) != producer || !WIFSTOPPED(status)) die("not stopped", status);
+    /* What is committed comes, however the record after it was left; then there is nothing, and the lease is still held. */
+    for (int i = 0; i < 100 && poll_check(&c) != DM_POLL_EMPTY; i++) {}
+    if (poll_check(&c) != DM_POLL_EMPTY || c.cursor.next != dm_ring_write_seq(&c.ring)) c.unreported++;
+    if (!dm_producer_alive(c.fd)) c.unreported++;
+    for (uint32_t s = 0; s < SYMBOLS; s += 5) snapshot_check(&c, s, 0);
+    kill(producer, SIGCONT);
+  }
+  stop(producer);
+  return report("stops", &c, count);
 }
 
 /* ------------------------------------------------------------------------------------------------ hostile files */
@@ -554,6 +578,7 @@ int main(int argc, char **argv) {
   if (!strcmp(mode, "wake")) return wake(dir, a);
   if (!strcmp(mode, "crash")) return crash(dir, a);
   if (!strcmp(mode, "readers")) return readers(dir, a);
+  if (!strcmp(mode, "stops")) return stops(dir, a);
   if (!strcmp(mode, "fuzz")) return fuzz(strtoull(dir, NULL, 10), a);
   if (!strcmp(mode, "golden")) return golden(dir);
   fprintf(stderr, "usage: see the head of ring_test.c\n");
