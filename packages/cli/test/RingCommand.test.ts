@@ -13,6 +13,7 @@ afterAll(() => place.close())
 
 let dir = ""
 const producers: Array<Producer> = []
+const started: Array<ChildProcessWithoutNullStreams> = []
 const noCompiler = spawnSync(process.env.CC ?? "cc", ["--version"]).error !== undefined
 beforeEach((context) => {
   if (noCompiler && process.env.CI === undefined)
@@ -21,6 +22,7 @@ beforeEach((context) => {
 })
 afterEach(async () => {
   for (const producer of producers.splice(0)) await producer.end("SIGKILL")
+  for (const child of started.splice(0)) child.kill("SIGKILL")
   if (dir !== "") rmSync(dir, { recursive: true, force: true })
 })
 
@@ -63,9 +65,16 @@ const producer = async (name = "main", options: object = {}): Promise<Producer> 
 
 const dm = (...args: ReadonlyArray<string>) => place.run([...args, "--dir", dir])
 
+/** Starts a `dm` that does not outlive its test, however that ends. */
+const start = (...args: ReadonlyArray<string>): ChildProcessWithoutNullStreams => {
+  const child = place.start([...args, "--dir", dir])
+  started.push(child)
+  return child
+}
+
 /** A `dm tail` and the lines it has printed so far. */
 const tailing = (...args: ReadonlyArray<string>) => {
-  const child = place.start(["tail", "main", "--dir", dir, ...args])
+  const child = start("tail", "main", ...args)
   const lines: Array<string> = []
   createInterface({ input: child.stdout }).on("line", (line) => lines.push(line))
   const until = async (found: (lines: ReadonlyArray<string>) => boolean): Promise<ReadonlyArray<string>> => {
@@ -317,7 +326,7 @@ describe("dm tail", { timeout: 120_000 }, () => {
 
   it("an output that nobody takes loses rows, and says which", async () => {
     const main = await producer()
-    const child = place.start(["tail", "main", "--dir", dir, "--json", "--limit", "2000"])
+    const child = start("tail", "main", "--json", "--limit", "2000")
     await hasReader()
     child.stdout.pause()
     for (let k = 0; k < 40; k++) await main.ask("publish 1000")
@@ -358,7 +367,7 @@ describe("dm tail", { timeout: 120_000 }, () => {
   it("ends quietly when its reader goes away", async () => {
     const main = await producer()
     await main.ask("publish 800")
-    const child = place.start(["tail", "main", "--dir", dir, "--json", "--from", "oldest"])
+    const child = start("tail", "main", "--json", "--from", "oldest")
     child.stdout.once("data", () => child.stdout.destroy())
     await main.ask("every 5 10")
     const { code, stderr } = await outcome(child)

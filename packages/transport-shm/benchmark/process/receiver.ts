@@ -2,6 +2,9 @@
 // JSON at the end.
 import { RingReader } from "@data-manager/transport-shm"
 
+// Whoever measured is gone: nobody would end this process.
+process.stdin.on("close", () => process.exit(0)).resume()
+
 const [what, dir, name, detail] = process.argv.slice(2) as [string, string, string, string]
 const say = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`)
 
@@ -18,7 +21,6 @@ const rate = async (): Promise<void> => {
     if ((++polls & 255) === 0 && performance.now() - start > Number(detail)) break
   }
   say({ rate: (rows / (performance.now() - start)) * 1_000, lost: reader.stats.lost })
-  process.exit(0)
 }
 
 /** What reading a whole ring adds to the resident memory of a process that had not opened one. */
@@ -32,3 +34,4 @@ const memory = (): void => {
 }
 
 await { rate, memory }[what]!()
+process.exit(0)

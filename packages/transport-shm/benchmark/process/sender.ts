@@ -4,6 +4,9 @@ import { connect } from "node:net"
 import { RingWriter } from "@data-manager/transport-shm"
 import { contextOf, trades } from "../../test/TestBatch.ts"
 
+// Whoever measured is gone: nobody would end this process.
+process.stdin.on("close", () => process.exit(0)).resume()
+
 const [what, at, detail] = process.argv.slice(2) as [string, string, string]
 const context = contextOf(64)
 

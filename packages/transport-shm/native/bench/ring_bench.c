@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include "../src/ring.h"
@@ -115,6 +116,7 @@ static int flow(const char *dir, double millis, uint32_t batch, int readers) {
   dm_producer p;
   open_producer(&p, dir, "cx", 1 << 20);
   pid_t producer = fork();
+  if (producer == 0) prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would run for ever */
   for (uint32_t k = 0; producer == 0; k++) publish(&p, k * batch % 4096, batch);
   int results[2];
   if (pipe(results) != 0) return 1;

@@ -20,6 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <time.h>
 #include "../src/ring.h"
 
@@ -42,6 +45,15 @@ static uint64_t now_ns(void) {
 static void die(const char *what, int result) {
   fprintf(stderr, "%s: %d (%s)\n", what, result, strerror(errno));
   exit(2);
+}
+
+/* A child that ends with its parent, however that ends: it would run for ever. */
+static pid_t fork_child(void) {
+  pid_t pid = fork();
+#ifdef __linux__
+  if (pid == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+  return pid;
 }
 
 /* ------------------------------------------------------------------------------------------------ producer side */
@@ -130,7 +142,7 @@ static void produce(const char *dir, uint64_t capacity, uint32_t batch, uint64_t
 }
 
 static pid_t start_producer(const char *dir, uint64_t capacity, uint32_t batch, uint64_t rows, int follow) {
-  pid_t pid = fork();
+  pid_t pid = fork_child();
   if (pid != 0) return pid;
   produce(dir, capacity, batch, rows, follow);
   _exit(0);
@@ -263,7 +275,7 @@ static int wake(const char *dir, uint64_t wakes) {
   produce(dir, 4096, 1, 1, 0);
   open_check(&c, dir);
   dm_reader_report(&c.reader, &c.cursor);
-  pid_t producer = fork();
+  pid_t producer = fork_child();
   if (producer == 0) {
     dm_producer p;
     open_producer(&p, dir, 4096, 0);
@@ -326,7 +338,7 @@ static int readers(const char *dir, uint64_t kills) {
   check c;
   open_check(&c, dir);
   for (uint64_t k = 0; k < kills; k++) {
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
       check mine;
       open_check(&mine, dir);
