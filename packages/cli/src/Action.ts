@@ -2,14 +2,21 @@
  * The bridge from a command's declaration to what it does. Declarations are light, so that help is fast; actions load
  * the store, codecs and file access, and are imported when they run.
  */
-import type { ConfigError, ProviderError, StoreError } from "@data-manager/core"
+import type { ConfigError, ProviderError, StoreError, TransportError } from "@data-manager/core"
 import { Effect, Logger, References } from "effect"
 import type { CommandError, Ended, UsageError } from "./ExitCode.ts"
 import { stderrLogger } from "./Log.ts"
 import { type logLevels, type Session, session } from "./Session.ts"
 
 /** Everything a command may fail with. Each kind has its exit code, see `Main`. */
-export type CommandFailure = CommandError | ConfigError | Ended | ProviderError | StoreError | UsageError
+export type CommandFailure =
+  | CommandError
+  | ConfigError
+  | Ended
+  | ProviderError
+  | StoreError
+  | TransportError
+  | UsageError
 
 /** What a command does. */
 export type Action = Effect.Effect<void, CommandFailure>

@@ -10,8 +10,10 @@ import { importCommand } from "./commands/Import.ts"
 import { initCommand } from "./commands/Init.ts"
 import { migrateCommand } from "./commands/Migrate.ts"
 import { queryCommand } from "./commands/Query.ts"
+import { ringCommand } from "./commands/Ring.ts"
 import { statusCommand } from "./commands/Status.ts"
 import { symbolsCommand } from "./commands/Symbols.ts"
+import { tailCommand } from "./commands/Tail.ts"
 import { globalFlags } from "./Session.ts"
 
 export const dm = Command.make("dm").pipe(
@@ -39,6 +41,7 @@ export const dm = Command.make("dm").pipe(
         dbnCommand
       ]
     },
+    { group: "Live", commands: [tailCommand, ringCommand] },
     { group: "Database", commands: [migrateCommand, statusCommand, doctorCommand] }
   ]),
   Command.withGlobalFlags(globalFlags)

@@ -61,6 +61,7 @@ const verdict = (failure: Failure): { readonly message?: string; readonly code: 
       return { message: failure.message, code: ExitCode.usage }
     case "StoreError":
     case "ProviderError":
+    case "TransportError":
     case "CommandError":
       return { message: failure.message, code: ExitCode.failed }
     default:

@@ -90,6 +90,12 @@ export interface ColumnSet<L extends BatchLayout> {
   readonly words: ColumnWords<L>
 }
 
+/** Views of a batch's columns. */
+export interface ColumnViews<L extends BatchLayout> extends Pick<ColumnSet<L>, "columns" | "words"> {
+  /** The one buffer that holds every column; undefined where that is not known. Asking each column costs more than a row. */
+  readonly buffer?: ArrayBuffer | undefined
+}
+
 /** Zeroed columns for at least `rows` rows (rounded up to a multiple of 8). */
 export const allocate = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> => {
   const capacity = Math.max(8, Math.ceil(rows / 8) * 8)
@@ -109,10 +115,10 @@ export const allocate = <const L extends BatchLayout>(layout: L, rows: number): 
 /** Views of rows `[start, end)` of a column set; shares the memory. */
 export const window = <const L extends BatchLayout>(
   layout: L,
-  set: Pick<ColumnSet<L>, "columns" | "words">,
+  set: ColumnViews<L>,
   start: number,
   end: number
-): Pick<ColumnSet<L>, "columns" | "words"> => {
+): ColumnViews<L> => {
   const columns: Record<string, unknown> = {}
   const words: Record<string, unknown> = {}
   for (const [name, spec] of Object.entries(layout)) {
@@ -122,5 +128,5 @@ export const window = <const L extends BatchLayout>(
     if (bytesOf[spec.type] === 8)
       words[name] = (set.words as Record<string, Int32Array>)[name]!.subarray(from * 2, to * 2)
   }
-  return { columns: columns as Columns<L>, words: words as ColumnWords<L> }
+  return { columns: columns as Columns<L>, words: words as ColumnWords<L>, buffer: set.buffer }
 }

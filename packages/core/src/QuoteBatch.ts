@@ -82,15 +82,14 @@ export class QuoteBatch {
   readonly length: number
   readonly columns: Layout.Columns<typeof QuoteLayout>
   readonly words: Layout.ColumnWords<typeof QuoteLayout>
+  /** The one buffer that holds every column, where that is known. */
+  readonly buffer: ArrayBuffer | undefined
 
-  constructor(
-    context: BatchContext,
-    views: Pick<Layout.ColumnSet<typeof QuoteLayout>, "columns" | "words">,
-    length: number
-  ) {
+  constructor(context: BatchContext, views: Layout.ColumnViews<typeof QuoteLayout>, length: number) {
     this.context = context
     this.columns = views.columns
     this.words = views.words
+    this.buffer = views.buffer
     this.length = length
   }
 

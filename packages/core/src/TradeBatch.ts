@@ -64,18 +64,21 @@ export class TradeBatch {
   readonly length: number
   readonly columns: Layout.Columns<typeof TradeLayout>
   readonly words: Layout.ColumnWords<typeof TradeLayout>
+  /** The one buffer that holds every column, where that is known. */
+  readonly buffer: ArrayBuffer | undefined
   /** Venue ids that are text, by row; only where `context.keyKind` is "text-hash". */
   readonly textIds: ReadonlyArray<string> | undefined
 
   constructor(
     context: BatchContext,
-    views: Pick<Layout.ColumnSet<typeof TradeLayout>, "columns" | "words">,
+    views: Layout.ColumnViews<typeof TradeLayout>,
     length: number,
     textIds?: ReadonlyArray<string> | undefined
   ) {
     this.context = context
     this.columns = views.columns
     this.words = views.words
+    this.buffer = views.buffer
     this.length = length
     this.textIds = textIds
   }

@@ -29,7 +29,8 @@ const headers = () => {
 }
 
 const sources = ["src/ring.c", "src/addon.c"].map((file) => join(native, file))
-const inputs = [...sources, join(native, "src/ring.h"), join(native, "include/dm_ring.h")]
+const floor = join(native, "src/glibc_floor.h")
+const inputs = [...sources, floor, join(native, "src/ring.h"), join(native, "include/dm_ring.h")]
 const options = [
   "-std=c11",
   "-O3",
@@ -61,7 +62,7 @@ const out =
 if (!existsSync(out)) {
   mkdirSync(dirname(out), { recursive: true })
   const partial = `${out}.${process.pid}.partial`
-  const argv = [...options, "-isystem", headers(), ...sources, "-o", partial]
+  const argv = [...options, "-include", floor, "-isystem", headers(), ...sources, "-o", partial]
   const { status, stderr } = spawnSync(compiler, argv, { encoding: "utf8" })
   if (status !== 0) {
     rmSync(partial, { force: true })

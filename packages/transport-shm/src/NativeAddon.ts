@@ -1,6 +1,6 @@
 /**
- * The native side of the ring and where it comes from: the prebuilt package of this platform, or, in a checkout, a
- * build from source that takes seconds and is kept. Types here mirror `native/src/addon.c`.
+ * The native side of the ring and where it comes from: in a checkout a build from source that takes seconds and is kept,
+ * elsewhere the prebuilt package of this platform. Types here mirror `native/src/addon.c`.
  */
 import { spawnSync } from "node:child_process"
 import { existsSync } from "node:fs"
@@ -204,8 +204,22 @@ export interface NativeAddon {
   ) => NativeProducer
   readonly openSegment: (dir: string, name: string, owner: number) => NativeSegment
   readonly listReaders: (dir: string, name: string, owner: number) => ReadonlyArray<NativeReaderRow>
-  readonly clean: (dir: string, name: string, olderThanMs: number) => number
+  readonly clean: (dir: string, name: string, olderThanMs: number, dryRun: boolean) => number
 }
+
+/** What `clean` answers, see `dm_cleaning` in `native/src/ring.h`. From `unfinished` on the files are gone. */
+export const Cleaned = {
+  live: 0,
+  readers: 1,
+  young: 2,
+  foreign: 3,
+  unfinished: 16,
+  damaged: 17,
+  otherBoot: 18,
+  closed: 19,
+  retired: 20,
+  silent: 21
+} as const
 
 const alternative =
   "use a network transport or an in-process subscription here, or install a C compiler and build from a checkout"
@@ -225,19 +239,25 @@ export const unsupported = (detail: string, cause?: unknown): TransportError =>
 const require = createRequire(import.meta.url)
 const buildScript = join(dirname(fileURLToPath(import.meta.url)), "..", "native", "build.mjs")
 
-const prebuilt = (): string | undefined => {
-  try {
-    return require.resolve(`@data-manager/transport-shm-${process.platform}-${process.arch}`)
-  } catch {
-    return undefined
-  }
+/** The addon of a checkout, built from exactly these sources; where it cannot be, why. Installed packages have no script. */
+const localBuild = (): { readonly file: string | undefined; readonly problem: string } => {
+  if (!existsSync(buildScript)) return { file: undefined, problem: "" }
+  const result = spawnSync(process.execPath, [buildScript, "--print"], { encoding: "utf8" })
+  if (result.status === 0) return { file: result.stdout.trim(), problem: "" }
+  return { file: undefined, problem: `${(result.stderr || String(result.error)).trim()}, and ` }
 }
 
-const built = (): string => {
-  if (!existsSync(buildScript)) throw unsupported("there is no prebuilt package for it")
-  const result = spawnSync(process.execPath, [buildScript, "--print"], { encoding: "utf8" })
-  if (result.status === 0) return result.stdout.trim()
-  throw unsupported((result.stderr || String(result.error)).trim())
+const platformPackage = `@data-manager/transport-shm-${process.platform}-${process.arch}`
+
+/** The addon of a checkout, else of the platform's package. */
+const find = (): string => {
+  const { file, problem } = localBuild()
+  if (file !== undefined) return file
+  try {
+    return require.resolve(platformPackage)
+  } catch {
+    throw unsupported(`${problem}there is no prebuilt package ${platformPackage}`)
+  }
 }
 
 let loaded: NativeAddon | undefined
@@ -246,7 +266,7 @@ let loaded: NativeAddon | undefined
 export const load = (): NativeAddon => {
   if (loaded !== undefined) return loaded
   if (process.platform === "win32") throw unsupported("Windows has no such files and locks")
-  const file = process.env.DM_RING_ADDON ?? prebuilt() ?? built()
+  const file = process.env.DM_RING_ADDON ?? find()
   try {
     loaded = require(file) as NativeAddon
   } catch (cause) {

@@ -224,7 +224,7 @@ const tradeBatch = (
   const { buffer, offset, capacity } = memory
   const columns = new TradeColumns(buffer, offset, capacity, rows)
   const words = new TradeWords(buffer, offset, capacity, rows)
-  return new TradeBatch(context, { columns, words }, rows, ids)
+  return new TradeBatch(context, { columns, words, buffer }, rows, ids)
 }
 
 const viewOf = {
@@ -263,7 +263,7 @@ const quoteBatch = (context: BatchContext, memory: BatchMemory, rows: number): Q
     columns[name] = new viewOf[name](buffer, offset, rows)
     if (viewOf[name] === BigInt64Array) words[name] = new Int32Array(buffer, offset, rows * 2)
   }
-  return new QuoteBatch(context, { columns, words } as unknown as QuoteBatch, rows)
+  return new QuoteBatch(context, { columns, words, buffer } as unknown as QuoteBatch, rows)
 }
 
 interface BatchMemory {

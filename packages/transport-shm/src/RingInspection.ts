@@ -1,11 +1,11 @@
 /** Looking at rings from outside, and removing those that nobody can need: the data behind `dm ring inspect` and `clean`. */
-import { readdirSync } from "node:fs"
-import type { Instrument, StartPosition, TransportError } from "@data-manager/core"
+import { existsSync, lstatSync, readdirSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import type { Instrument } from "@data-manager/core"
 import * as NativeAddon from "./NativeAddon.ts"
 import { RingDictionary } from "./RingDictionary.ts"
 import { type RingKind, stateNames } from "./RingLayout.ts"
 import { defaultDirectory, type RingLocation, resolveLocation } from "./RingLocation.ts"
-import { RingReader, type RingReaderOptions } from "./RingReader.ts"
 import * as ShmError from "./ShmError.ts"
 
 /** A reader as the control file shows it. What a reader writes about itself is not to be trusted. */
@@ -81,40 +81,85 @@ export const list = (dir: string = defaultDirectory()): ReadonlyArray<string> =>
   }
 }
 
-/** What became of a segment. */
+/** What became of a segment; `failed`: it could not be looked at or removed. */
 export interface Cleaning {
+  /** Name of the segment; of what a creation left behind, the name of the file. */
   readonly name: string
-  readonly outcome: "removed" | "kept"
-  /** Why it was kept. */
+  readonly outcome: "removed" | "kept" | "failed"
+  /** Why. */
   readonly detail: string
 }
 
-/**
- * Removes segments without a producer that were closed or retired, come from before the last boot, or whose heartbeat
- * is older than `olderThanMillis` (default one minute). Files of others and files in use are kept.
- */
-export const clean = (
-  options: {
-    readonly dir?: string | undefined
-    readonly name?: string | undefined
-    readonly olderThanMillis?: number | undefined
-  } = {}
-): ReadonlyArray<Cleaning> => {
-  const dir = options.dir ?? defaultDirectory()
-  const addon = NativeAddon.load()
-  const names = options.name === undefined ? list(dir) : [options.name]
-  return names.map((name) => {
-    try {
-      const removed = addon.clean(dir, name, options.olderThanMillis ?? 60_000) === 1
-      return { name, outcome: removed ? "removed" : "kept", detail: removed ? "" : "in use, or too young" }
-    } catch (cause) {
-      const error: TransportError = ShmError.fromThrown("clean", `ring "${name}" in ${dir}`, cause)
-      return { name, outcome: "kept", detail: error.message }
-    }
-  })
+/** What to clean. */
+export interface CleanOptions {
+  readonly dir?: string | undefined
+  /** One segment alone; default all of the directory. */
+  readonly name?: string | undefined
+  /** How long the producer must have been silent, where its end was not orderly; default one minute. */
+  readonly olderThanMillis?: number | undefined
+  /** Say what would be removed, and remove nothing. */
+  readonly dryRun?: boolean | undefined
 }
 
-/** A reader for `dm tail`: from `start` (default latest) on, shown among the readers as "dm tail". */
-export const tail = (
-  options: RingReaderOptions & { readonly start?: StartPosition | undefined }
-): RingReader => new RingReader({ client: "dm tail", ...options })
+const { Cleaned } = NativeAddon
+const cleanings: { readonly [code: number]: readonly [Cleaning["outcome"], string] } = {
+  [Cleaned.live]: ["kept", "a producer holds it"],
+  [Cleaned.readers]: ["kept", "living readers wait for its next producer"],
+  [Cleaned.young]: ["kept", "its producer died a moment ago and may come back"],
+  [Cleaned.foreign]: ["kept", "not a ring: another program's file"],
+  [Cleaned.unfinished]: ["removed", "never finished"],
+  [Cleaned.damaged]: ["removed", "its header is damaged"],
+  [Cleaned.otherBoot]: ["removed", "from before the last boot"],
+  [Cleaned.closed]: ["removed", "its producer closed it"],
+  [Cleaned.retired]: ["removed", "replaced by another segment"],
+  [Cleaned.silent]: ["removed", "its producer died"]
+}
+
+const cleanOne = (dir: string, name: string, olderThan: number, dryRun: boolean): Cleaning => {
+  try {
+    const [outcome, detail] = cleanings[NativeAddon.load().clean(dir, name, olderThan, dryRun)]!
+    return { name, outcome, detail }
+  } catch (cause) {
+    const { message, reason } = ShmError.fromThrown("clean", `ring "${name}" in ${dir}`, cause)
+    return { name, outcome: reason._tag === "TransportIncompatible" ? "kept" : "failed", detail: message }
+  }
+}
+
+const temporaryFile = /^\.[A-Za-z0-9._-]{1,64}\.[0-9a-f]{16}$/
+
+/** Files of producers that were killed while they made a ring: as large as the ring, and under a name of their own. */
+const cleanTemporary = (dir: string, olderThan: number, dryRun: boolean): ReadonlyArray<Cleaning> =>
+  readdirSync(dir)
+    .filter((name) => temporaryFile.test(name))
+    .flatMap((name): ReadonlyArray<Cleaning> => {
+      const path = join(dir, name)
+      const found = lstatSync(path, { throwIfNoEntry: false })
+      if (found?.isFile() !== true || found.uid !== process.getuid?.()) return []
+      if (Date.now() - found.ctimeMs < olderThan)
+        return [{ name, outcome: "kept", detail: "a producer may be making it" }]
+      if (!dryRun) rmSync(path, { force: true })
+      return [{ name, outcome: "removed", detail: "never finished" }]
+    })
+
+/**
+ * Removes segments without a producer that were closed or retired, come from before the last boot, are damaged, or whose
+ * producer is silent for `olderThanMillis`; and what a killed producer left half made. Kept: what has a producer or
+ * living readers, what died a moment ago, files of others and what is no ring. Throws `TransportError` where the
+ * directory cannot be read, or `name` is not there.
+ */
+export const clean = (options: CleanOptions = {}): ReadonlyArray<Cleaning> => {
+  const { dir = defaultDirectory(), name, olderThanMillis = 60_000, dryRun = false } = options
+  NativeAddon.load()
+  try {
+    if (name !== undefined) {
+      if (!existsSync(join(dir, `${name}.ring`))) throw Object.assign(new Error(name), { code: "DM_MISSING" })
+      return [cleanOne(dir, name, olderThanMillis, dryRun)]
+    }
+    if (!existsSync(dir)) return []
+    const segments = list(dir).map((one) => cleanOne(dir, one, olderThanMillis, dryRun))
+    return [...segments, ...cleanTemporary(dir, olderThanMillis, dryRun)]
+  } catch (cause) {
+    const where = name === undefined ? dir : `ring "${name}" in ${dir}`
+    throw ShmError.fromThrown("clean", where, cause)
+  }
+}

@@ -66,7 +66,7 @@ export class RingSource {
 
 /** The sequence at which a start position lies in a segment. */
 export const startSequence = (segment: RingSegment, start: StartPosition): number => {
-  const { writeSeq, baseSeq } = segment.native.info()
+  const { writeSeq, baseSeq, capacity } = segment.native.info()
   switch (start._tag) {
     case "Latest":
     case "LastPerSymbol":
@@ -82,7 +82,8 @@ export const startSequence = (segment: RingSegment, start: StartPosition): numbe
           "subscribe",
           `sequence ${start.sequence} is not published yet; the next is ${writeSeq}`
         )
-      return Math.max(wanted, baseSeq)
+      // What is gone for certain is not looked for: the reader reports it as expired, not as an overrun.
+      return wanted < writeSeq - capacity ? segment.native.oldest() : Math.max(wanted, baseSeq)
     }
   }
 }

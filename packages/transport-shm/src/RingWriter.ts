@@ -198,7 +198,6 @@ export class RingWriter {
 
   #publishTrades(batch: TradeBatch, context: number): void {
     const { columns, length } = batch
-    const { buffer } = columns.price
     const control = this.#control
     // Written out: this runs per batch, and batches of one row are common.
     control[firstColumn] = columns.tsEvent.byteOffset
@@ -214,20 +213,7 @@ export class RingWriter {
     control[firstColumn + 10] = columns.side.byteOffset
     control[firstColumn + 11] = columns.flags.byteOffset
     control[firstColumn + 12] = columns.depth.byteOffset
-    const shared =
-      columns.tsEvent.buffer === buffer &&
-      columns.tsRecv.buffer === buffer &&
-      columns.tradeKey.buffer === buffer &&
-      columns.size.buffer === buffer &&
-      columns.instrument.buffer === buffer &&
-      columns.tsInDelta.buffer === buffer &&
-      columns.publisher.buffer === buffer &&
-      columns.priceExponent.buffer === buffer &&
-      columns.sizeExponent.buffer === buffer &&
-      columns.side.buffer === buffer &&
-      columns.flags.buffer === buffer &&
-      columns.depth.buffer === buffer
-    const memory = shared ? buffer : this.#gathered(batch, TradeLayout, tradeColumns)
+    const memory = batch.buffer ?? this.#memoryOf(batch, TradeLayout, tradeColumns)
     const texts = batch.textIds === undefined ? undefined : encodeTexts(batch.textIds, length)
     for (;;) {
       const missing = this.#native.publishTrades(memory, length, context, texts?.bytes, texts?.lengths)
@@ -238,14 +224,9 @@ export class RingWriter {
 
   #publishQuotes(batch: QuoteBatch, context: number): void {
     const { columns, length } = batch
-    const { buffer } = columns.bidPrice
-    let shared = true
-    for (let k = 0; k < quoteColumns.length; k++) {
-      const column = columns[quoteColumns[k]!]
-      this.#control[firstColumn + k] = column.byteOffset
-      shared &&= column.buffer === buffer
-    }
-    const memory = shared ? buffer : this.#gathered(batch, QuoteLayout, quoteColumns)
+    for (let k = 0; k < quoteColumns.length; k++)
+      this.#control[firstColumn + k] = columns[quoteColumns[k]!].byteOffset
+    const memory = batch.buffer ?? this.#memoryOf(batch, QuoteLayout, quoteColumns)
     for (;;) {
       const missing = this.#native.publishQuotes(memory, length, context)
       if (missing === 0) return
@@ -253,14 +234,16 @@ export class RingWriter {
     }
   }
 
-  /** Columns that lie in several buffers, in one. */
-  #gathered(
+  /** The buffer of a batch that does not know it: that of its columns, or where they lie in several, a copy in one. */
+  #memoryOf(
     batch: TradeBatch | QuoteBatch,
     layout: BatchLayout.BatchLayout,
     names: ReadonlyArray<string>
   ): ArrayBuffer {
+    const columns = batch.columns as unknown as Record<string, Int8Array<ArrayBuffer>>
+    const { buffer } = columns[names[0]!]!
+    if (names.every((name) => columns[name]!.buffer === buffer)) return buffer
     const set = BatchLayout.allocate(layout, batch.length)
-    const columns = batch.columns as unknown as Record<string, Int8Array>
     names.forEach((name, k) => {
       const target = set.columns[name] as unknown as Int8Array
       target.set(columns[name]!.subarray(0, batch.length))

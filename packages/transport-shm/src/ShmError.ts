@@ -27,9 +27,13 @@ const reasonOf = (code: string, detail: string, where: string): TransportErrorRe
         hint: "upgrade the older side"
       })
     case "DM_NOT_A_RING":
+      return new TransportIncompatible({
+        detail: `${where} is not a ring`,
+        hint: "use another name, or remove the file if nobody needs it"
+      })
     case "DM_LAYOUT":
       return new TransportIncompatible({
-        detail: `${where} is not a ring, or is damaged`,
+        detail: `${where} is damaged`,
         hint: "stop the producer and remove the files with `dm ring clean`"
       })
     case "DM_OWNER":

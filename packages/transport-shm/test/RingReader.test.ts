@@ -383,6 +383,33 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     local.close()
   })
 
+  it("columns may lie in one buffer or in several, be a slice, or come from another ring", () => {
+    const local = new RingWriter({ dir: place.dir, name: "t", capacity: 256 })
+    const from = reader()
+    const whole = trades(contextOf(4), 4, 0, 40)
+    assert.strictEqual(whole.buffer, whole.columns.depth.buffer)
+    const scattered = Object.fromEntries(
+      Object.entries(whole.columns).map(([name, column]) => [name, column.slice()])
+    )
+    local.publish(whole)
+    local.publish(
+      new TradeBatch(whole.context, { ...whole, columns: scattered as never, buffer: undefined }, 40)
+    )
+    local.publish(new TradeBatch(whole.context, { ...whole, buffer: undefined }, 40))
+    const middle = whole.slice(8, 24)
+    assert.strictEqual(middle.buffer, whole.buffer)
+    local.publish(middle)
+    const [got] = batches(from.poll())
+    local.publish(got!)
+    const numbers = (first: number, end: number) => Array.from({ length: end - first }, (_, i) => first + i)
+    const expected = [...numbers(0, 40), ...numbers(0, 40), ...numbers(0, 40), ...numbers(8, 24)]
+    for (const batch of [got!, batches(from.poll())[0]!]) {
+      assert.strictEqual(batch.length, expected.length)
+      for (const [i, n] of expected.entries()) assert.isTrue(isTrade(batch, i, n, 4), `row ${i}`)
+    }
+    local.close()
+  })
+
   it("a batch keeps its memory, unless the reader said that it may be used again", () => {
     const local = new RingWriter({ dir: place.dir, name: "t", capacity: 256 })
     const from = reader()

@@ -4,6 +4,9 @@ import { connect } from "node:net"
 import { RingWriter } from "@data-manager/transport-shm"
 import { contextOf, trades } from "../../test/TestBatch.ts"
 
+// Whoever measured is gone: nobody would end this process.
+process.stdin.on("close", () => process.exit(0)).resume()
+
 const [what, at, detail] = process.argv.slice(2) as [string, string, string]
 const context = contextOf(64)
 
@@ -38,4 +41,28 @@ const socket = async (): Promise<void> => {
   for (;;) if (!to.write(frame)) await once(to, "drain")
 }
 
-await { ring, latency, socket }[what]!()
+const ipc = async (): Promise<void> => {
+  const records = Buffer.alloc(64 * Number(detail), 1)
+  for (;;) {
+    const sent = new Promise((resolve) => process.send!(records, resolve))
+    // A few messages under way at a time, as a careful program would.
+    for (let k = 1; k < 16; k++) process.send!(records)
+    await sent
+  }
+}
+
+const nats = async (): Promise<void> => {
+  const to = connect(Number(at), "127.0.0.1")
+  await once(to, "connect")
+  to.on("data", (data) => {
+    if (data.includes("PING\r\n")) to.write("PONG\r\n")
+  })
+  to.write('CONNECT {"verbose":false}\r\n')
+  const payload = Buffer.alloc(64 * Number(detail), 1)
+  const message = Buffer.concat([Buffer.from(`PUB t ${payload.length}\r\n`), payload, Buffer.from("\r\n")])
+  // Single messages leave in groups, as a client library sends them.
+  const frame = Buffer.concat(Array.from({ length: Number(detail) === 1 ? 64 : 1 }, () => message))
+  for (;;) if (!to.write(frame)) await once(to, "drain")
+}
+
+await { ring, latency, socket, ipc, nats }[what]!()

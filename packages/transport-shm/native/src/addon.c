@@ -1044,16 +1044,18 @@ static napi_value list_readers(napi_env env, napi_callback_info info) {
   return list;
 }
 
-/* clean(dir, name, olderThanMs): 1 removed, 0 kept */
+/* clean(dir, name, olderThanMs, dryRun): dm_cleaning */
 static napi_value clean(napi_env env, napi_callback_info info) {
-  napi_value a[3];
-  arguments(env, info, 3, a);
+  napi_value a[4];
+  arguments(env, info, 4, a);
   char dir[4096], name[256];
+  bool dry_run = false;
   text(env, a[0], dir, sizeof dir);
   text(env, a[1], name, sizeof name);
+  napi_get_value_bool(env, a[3], &dry_run);
   int dirfd = dm_directory_open(dir, (uint32_t)geteuid(), 0, 0);
   if (dirfd < 0) return fail(env, dirfd, "directory");
-  int result = dm_clean(dirfd, name, (uint64_t)(f64(env, a[2]) * 1e6));
+  int result = dm_clean(dirfd, name, (uint64_t)(f64(env, a[2]) * 1e6), dry_run);
   close(dirfd);
   return result < 0 ? fail(env, result, "clean") : integer(env, result);
 }

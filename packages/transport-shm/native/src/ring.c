@@ -969,16 +969,39 @@ int dm_list_readers(int dirfd, const char *name, uint32_t owner, dm_row_info *ou
   return (int)count;
 }
 
-static int dm_is_stale(const dm_header *h, uint64_t older_than_ns) {
+/* What becomes of a ring whose lease is free. The other fields of a header whose checksum is wrong say nothing. */
+static dm_cleaning dm_judge(const dm_header *h, uint64_t older_than_ns) {
   uint8_t boot[16];
-  if (dm_load_acquire(&h->magic) != DM_MAGIC) return 1; /* never finished, or not ours to keep */
-  if (dm_boot_id(boot) == DM_OK && memcmp(boot, h->boot_id, 16) != 0) return 1;
-  if (h->state == DM_CLOSED || h->state == DM_RETIRED) return 1;
+  if (h->magic == 0) return DM_GONE_UNFINISHED;
+  if (h->magic != DM_MAGIC) return DM_KEPT_FOREIGN;
+  if (h->header_crc != dm_header_crc(h)) return DM_GONE_DAMAGED;
+  if (dm_boot_id(boot) == DM_OK && memcmp(boot, h->boot_id, 16) != 0) return DM_GONE_OTHER_BOOT;
+  if (h->state == DM_CLOSED) return DM_GONE_CLOSED;
+  if (h->state == DM_RETIRED) return DM_GONE_RETIRED;
   uint64_t now = dm_clock_ns(0);
-  return now > h->heartbeat_ns && now - h->heartbeat_ns > older_than_ns;
+  return now > h->heartbeat_ns && now - h->heartbeat_ns > older_than_ns ? DM_GONE_SILENT : DM_KEPT_YOUNG;
 }
 
-int dm_clean(int dirfd, const char *name, uint64_t older_than_ns) {
+static int dm_has_readers(int dirfd, const char *name) {
+  dm_row_info rows[DM_MAX_READERS];
+  int count = dm_list_readers(dirfd, name, geteuid(), rows, DM_MAX_READERS), alive = 0;
+  for (int i = 0; i < count; i++) alive |= rows[i].alive;
+  return alive;
+}
+
+static void dm_unlink_all(int dirfd, const char *name) {
+  dm_path path;
+  dm_file(path, name, ".ring");
+  unlinkat(dirfd, path, 0);
+  dm_file(path, name, ".ctl");
+  unlinkat(dirfd, path, 0);
+  for (uint32_t n = 0; n < DM_MAX_READERS; n++) {
+    dm_bell_file(path, name, n);
+    unlinkat(dirfd, path, 0);
+  }
+}
+
+int dm_clean(int dirfd, const char *name, uint64_t older_than_ns, int dry_run) {
   dm_path path;
   if (!dm_name_ok(name)) return DM_E_ARGUMENT;
   dm_file(path, name, ".ring");
@@ -987,22 +1010,14 @@ int dm_clean(int dirfd, const char *name, uint64_t older_than_ns) {
   struct stat st;
   int result = fstat(fd, &st) != 0 ? DM_E_SYSTEM : S_ISREG(st.st_mode) && st.st_uid == geteuid() ? DM_OK : DM_E_OWNER;
   /* With the lock in hand no producer can start on this file; with the name checked, no other file goes. */
-  if (result == DM_OK) result = dm_lock(fd, 0, 0, F_WRLCK, 0);
-  if (result == DM_E_BUSY) result = 0;
-  else if (result == DM_OK && dm_is_current(dirfd, name, fd)) {
+  if (result == DM_OK) result = dm_lock(fd, 0, 0, F_WRLCK, dry_run);
+  if (result == DM_E_BUSY || (result == DM_OK && !dm_is_current(dirfd, name, fd))) result = DM_KEPT_LIVE;
+  else if (result == DM_OK) {
     dm_header header;
     memset(&header, 0, sizeof header);
-    ssize_t got = pread(fd, &header, sizeof header, 0);
-    if (got >= 0 && dm_is_stale(&header, older_than_ns)) {
-      unlinkat(dirfd, path, 0);
-      dm_file(path, name, ".ctl");
-      unlinkat(dirfd, path, 0);
-      for (uint32_t n = 0; n < DM_MAX_READERS; n++) {
-        dm_bell_file(path, name, n);
-        unlinkat(dirfd, path, 0);
-      }
-      result = 1;
-    }
+    result = pread(fd, &header, sizeof header, 0) < 0 ? DM_E_SYSTEM : (int)dm_judge(&header, older_than_ns);
+    if (result >= DM_GONE_UNFINISHED && dm_has_readers(dirfd, name)) result = DM_KEPT_READERS;
+    if (result >= DM_GONE_UNFINISHED && !dry_run) dm_unlink_all(dirfd, name);
   }
   close(fd);
   return result;

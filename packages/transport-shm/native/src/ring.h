@@ -114,7 +114,20 @@ uint64_t dm_clock_ns(int wall);
 typedef struct dm_row_info { uint32_t row; int alive; dm_reader_row state; } dm_row_info;
 /* Reader rows in use, at most `cap`; below zero on error. */
 int dm_list_readers(int dirfd, const char *name, uint32_t owner, dm_row_info *out, uint32_t cap);
-/* Removes the files of a ring that nobody can need: 1 removed, 0 kept (in use, or too young), below zero on error. */
-int dm_clean(int dirfd, const char *name, uint64_t older_than_ns);
+/* Why the files of a ring were kept, or went. */
+typedef enum dm_cleaning {
+  DM_KEPT_LIVE = 0,         /* a producer holds the lease */
+  DM_KEPT_READERS = 1,      /* living readers wait for its next producer */
+  DM_KEPT_YOUNG = 2,        /* its producer died a moment ago and may come back */
+  DM_KEPT_FOREIGN = 3,      /* no ring at all: somebody else's file */
+  DM_GONE_UNFINISHED = 16,  /* empty: the machine stopped before it was written */
+  DM_GONE_DAMAGED = 17,     /* its header contradicts itself */
+  DM_GONE_OTHER_BOOT = 18,  /* from before the last boot */
+  DM_GONE_CLOSED = 19,
+  DM_GONE_RETIRED = 20,
+  DM_GONE_SILENT = 21       /* its producer died long ago */
+} dm_cleaning;
+/* Removes the files of a ring that nobody can need, or with `dry_run` only says so: dm_cleaning, or below zero on error. */
+int dm_clean(int dirfd, const char *name, uint64_t older_than_ns, int dry_run);
 
 #endif

@@ -10,8 +10,11 @@ const sources = {
   ring_bench: ["bench/ring_bench.c", "src/ring.c"],
   tail: ["example/tail.c"]
 } as const
+/** Compilers of programs for another processor; static, so that an emulator needs no libraries. */
+export const crossCompilers = { arm64: "aarch64-linux-gnu-gcc" } as const
 const sanitizers = {
   none: ["-O2"],
+  arm64: ["-O2", "-static"],
   address: ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
   thread: ["-O1", "-g", "-fsanitize=thread", "-Wno-tsan"]
 } as const
@@ -35,7 +38,8 @@ export const compiled = (name: keyof typeof sources, sanitizer: keyof typeof san
     "-I",
     join(native, "include")
   ]
-  execFileSync("cc", [...options, ...files, "-o", partial], { stdio: ["ignore", "inherit", "inherit"] })
+  const compiler = sanitizer === "arm64" ? crossCompilers.arm64 : "cc"
+  execFileSync(compiler, [...options, ...files, "-o", partial], { stdio: ["ignore", "inherit", "inherit"] })
   renameSync(partial, out)
   return out
 }

@@ -1,0 +1,165 @@
+/** Prints rows of a ring as they come, with what was lost and what became of the producer between them. */
+import {
+  AllSymbols,
+  type Decimal,
+  type QuoteBatch,
+  type StartPosition,
+  type SubscriptionEvent,
+  type SubscriptionKind,
+  type TradeBatch
+} from "@data-manager/core"
+import { ShmSubscription } from "@data-manager/transport-shm"
+import { Effect, Stream } from "effect"
+import type { Action } from "../Action.ts"
+import { UsageError } from "../ExitCode.ts"
+import { grouped, plural } from "../NumberText.ts"
+import * as Output from "../Output.ts"
+import { type RingPlaceOptions, ringPlace } from "../RingPlace.ts"
+import { rowLines } from "../RowStream.ts"
+import { type RowWriter, rowWriter } from "../RowText.ts"
+import type { Session } from "../Session.ts"
+import { isoFormatter, short } from "../TimeText.ts"
+
+interface Options extends RingPlaceOptions {
+  readonly name: string | undefined
+  readonly symbols: ReadonlyArray<string>
+  readonly from: StartPosition | undefined
+  readonly last: number | undefined
+  readonly limit: number | undefined
+  readonly minQuantity: Decimal.Decimal | undefined
+  readonly minPriceChange: Decimal.Decimal | undefined
+  readonly throttle: number | undefined
+}
+
+type RowBatch = TradeBatch | QuoteBatch
+type Told = Exclude<SubscriptionEvent, { readonly _tag: "Batch" }>
+
+const quotesSuffix = "_quotes"
+
+/** The files of a ring of quotes have a name of their own, and `dm ring list` shows it. */
+const ringOf = (name: string): { readonly name: string; readonly kind: "trades" | "quotes" } =>
+  name.endsWith(quotesSuffix)
+    ? { name: name.slice(0, -quotesSuffix.length), kind: "quotes" }
+    : { name, kind: "trades" }
+
+const kindOf = (options: Options): SubscriptionKind => {
+  const symbols = options.symbols.length === 0 ? [AllSymbols] : options.symbols
+  const { minQuantity, minPriceChange, throttle } = options
+  if (minQuantity === undefined && minPriceChange === undefined && throttle === undefined)
+    return { _tag: "Topic", symbols }
+  return {
+    _tag: "Filtered",
+    symbols,
+    minQuantity,
+    minPriceChangePct: minPriceChange,
+    throttleMillis: throttle
+  }
+}
+
+/** An event that is no row, in words. */
+const toldText = (event: Told): string => {
+  switch (event._tag) {
+    case "Snapshot":
+      return `${plural(event.batch.length, "newest row")} of ${event.symbol}${event.complete ? "" : ": the ring holds no more"}`
+    case "Lost":
+      return `lost ${plural(event.to - event.from, "row")}, positions ${grouped(event.from)} to ${grouped(event.to - 1n)}: ${event.cause === "overrun" ? "this reader was too slow" : "older than what the ring holds"}`
+    case "Gap": {
+      const { dataset, symbols, rows, cause, range } = event.gap
+      const what = symbols === undefined ? dataset : symbols.join(", ")
+      const many = rows === undefined ? "rows" : plural(rows, "row")
+      return `gap before the ring: ${many} of ${what} from ${short(range.start)} to ${short(range.end)} (${cause})`
+    }
+    case "ProducerLost":
+      return `the producer ${event.cause === "closed" ? "closed the ring" : "died"}; waiting for the next one`
+    case "ProducerRestarted":
+      return `another producer, generation ${event.epoch}, goes on at position ${grouped(event.position)}`
+  }
+}
+
+const toldJson = (event: Told): unknown => {
+  switch (event._tag) {
+    case "Snapshot":
+      return {
+        event: "snapshot",
+        symbol: event.symbol,
+        rows: event.batch.length,
+        complete: event.complete
+      }
+    case "Lost":
+      return { event: "lost", from: `${event.from}`, to: `${event.to}`, cause: event.cause }
+    case "Gap": {
+      const iso = isoFormatter()
+      const { dataset, schema, symbols, range, rows, cause } = event.gap
+      return {
+        event: "gap",
+        dataset,
+        schema,
+        symbols: symbols ?? null,
+        start: iso(range.start),
+        end: iso(range.end),
+        rows: rows === undefined ? null : `${rows}`,
+        cause
+      }
+    }
+    case "ProducerLost":
+      return { event: "producer_lost", cause: event.cause }
+    case "ProducerRestarted":
+      return { event: "producer_restarted", epoch: `${event.epoch}`, position: `${event.position}` }
+  }
+}
+
+/** Turns events into lines, at most `limit` rows in all. */
+class TailPrinter {
+  #left: number
+  readonly #rows: (batch: RowBatch, rows: number) => ReadonlyArray<string>
+  readonly #told: (event: Told) => string
+
+  constructor(kind: "trades" | "quotes", session: Session, limit: number) {
+    this.#left = limit
+    if (session.json) {
+      const { json } = rowWriter(kind) as RowWriter<RowBatch>
+      this.#rows = (batch, rows) => Array.from({ length: rows }, (_, i) => json(batch, i))
+      this.#told = (event) => JSON.stringify(toldJson(event))
+    } else {
+      this.#rows = rowLines(session.out)
+      this.#told = (event) => session.out.yellow(`-- ${toldText(event)}`)
+    }
+  }
+
+  get isDone(): boolean {
+    return this.#left <= 0
+  }
+
+  lines(event: SubscriptionEvent): ReadonlyArray<string> {
+    const told = event._tag === "Batch" ? [] : [this.#told(event)]
+    if (event._tag !== "Batch" && event._tag !== "Snapshot") return told
+    const batch = event.batch as RowBatch
+    const rows = Math.min(batch.length, this.#left)
+    this.#left -= rows
+    return rows === 0 ? told : [...told, ...this.#rows(batch, rows)]
+  }
+}
+
+export const tail = (session: Session, options: Options): Action =>
+  Effect.gen(function* () {
+    if (options.last !== undefined && options.from !== undefined)
+      return yield* new UsageError({ message: "--last begins at the newest rows; leave --from out" })
+    const { dir, owner, name } = yield* ringPlace(session, options)
+    const ring = ringOf(options.name ?? name)
+    const start: StartPosition | undefined =
+      options.last === undefined ? options.from : { _tag: "LastPerSymbol", count: options.last }
+    const printer = new TailPrinter(ring.kind, session, options.limit ?? Number.POSITIVE_INFINITY)
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const connection = yield* ShmSubscription.make({ ...ring, dir, owner, clientId: "dm tail" })
+        const handle = yield* connection.subscribe(kindOf(options), start)
+        yield* Stream.runForEachWhile(handle.receive, (event) => {
+          const lines = printer.lines(event)
+          const more = !printer.isDone
+          return lines.length === 0
+            ? Effect.succeed(more)
+            : Effect.as(Output.writeLine(lines.join("\n")), more)
+        })
+      })
+    )
+  })
