@@ -1,2 +1,14 @@
-/** Made-up markets for demos, tests and simulators. */
+/** Made-up markets, and a Databento of one's own that serves them: for demos, tests and development. */
+export * from "./BatchJobs.ts"
+export * from "./Catalogue.ts"
+export * from "./DatabentoSimulator.ts"
+export * from "./GatewayRecord.ts"
+export * from "./HistoricalService.ts"
+export * from "./HttpFault.ts"
+export * from "./LiveFault.ts"
+export * from "./LiveGateway.ts"
+export * from "./MarketClock.ts"
+export * from "./RecordTable.ts"
+export * from "./SimulatorError.ts"
+export * from "./SymbolDirectory.ts"
 export * from "./SyntheticMarket.ts"
