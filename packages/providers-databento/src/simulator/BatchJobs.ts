@@ -92,7 +92,7 @@ export class BatchJobs {
   /** Answers the address of a file, `USER/JOB/FILE` or `JOB/FILE`, with the part of it that `range` asks for. */
   download(path: string, range: string | undefined, now: bigint): HttpReply {
     const [job = "", filename = ""] = path.split("/").slice(-2)
-    const file = this.#done(job, now).find((it) => it.filename === decodeURIComponent(filename))
+    const file = this.#done(job, now).find((it) => encodeURIComponent(it.filename) === filename)
     if (file === undefined) throw caseProblem(404, "batch_file_not_found", `${job} has no file ${filename}`)
     return fileReply(file.bytes, range)
   }

@@ -3,6 +3,7 @@
 import { encodeMetadata } from "../dbn/DbnMetadata.ts"
 import type { KnownSchema } from "../dbn/DbnSchema.ts"
 import type { DbnVersion } from "../dbn/Layout.ts"
+import type { RecordBlock } from "../dbn/RecordBlock.ts"
 import { CsvLines, JsonLines } from "../dbn/RecordText.ts"
 import { rtypeOfSchema } from "../dbn/Rtype.ts"
 import type { KnownSType } from "../dbn/SType.ts"
@@ -148,7 +149,28 @@ function* plainBytes(
     form.encoding === "csv" ? new CsvLines(options) : new JsonLines({ ...options, shape: "vendor" })
   if (lines instanceof CsvLines && from === to)
     yield new TextEncoder().encode(lines.header(rtypeOfSchema(schema), version))
-  for (const block of selection.blocks(from, to)) yield lines.render(block).slice()
+  yield* gathered(selection.blocks(from, to), (block) => lines.render(block))
+}
+
+const PIECE_BYTES = 1 << 16
+
+/** The texts of blocks, small ones joined, in memory of their own. */
+function* gathered(
+  blocks: Iterable<RecordBlock>,
+  render: (block: RecordBlock) => Uint8Array
+): Generator<Uint8Array, void, undefined> {
+  let parts: Array<Uint8Array> = []
+  let length = 0
+  for (const block of blocks) {
+    const text = render(block).slice()
+    parts.push(text)
+    length += text.length
+    if (length < PIECE_BYTES) continue
+    yield Buffer.concat(parts)
+    parts = []
+    length = 0
+  }
+  if (length > 0) yield Buffer.concat(parts)
 }
 
 /** How an answer is to be written. */

@@ -3,8 +3,10 @@
  * once; keys come in any order; unknown ones are ignored.
  */
 
-/** Most bytes of a line. */
-export const MAX_LINE_BYTES = 64 * 1024
+/** Most characters of a line. */
+export const MAX_LINE_LENGTH = 64 * 1024
+/** Most characters that may wait: a client that sends faster than it is answered is cut off. */
+const MAX_WAITING = 32 * 1024 * 1024
 
 /** The fields of a line; a part without `=` is a key with an empty value. */
 export type LineFields = ReadonlyMap<string, string>
@@ -23,22 +25,22 @@ export class LineBuffer {
   readonly #decoder = new TextDecoder()
   #text = ""
   readonly #lines: Array<string> = []
+  #waiting = 0
 
   /** Adds bytes. */
   push(chunk: Uint8Array): void {
     const parts = (this.#text + this.#decoder.decode(chunk, { stream: true })).split("\n")
     this.#text = parts.pop() as string
-    for (const line of parts) this.#lines.push(line.endsWith("\r") ? line.slice(0, -1) : line)
+    for (const line of parts) {
+      this.#lines.push(line.endsWith("\r") ? line.slice(0, -1) : line)
+      this.#waiting += line.length
+    }
   }
 
-  /** Whether a line has grown beyond what the gateway takes. */
+  /** Whether a line, or what waits in all, has grown beyond what the gateway takes. */
   get isTooLong(): boolean {
-    return this.#text.length > MAX_LINE_BYTES || (this.#lines[0]?.length ?? 0) > MAX_LINE_BYTES
-  }
-
-  /** Whether the input ended, or stands, inside a line. */
-  get hasRest(): boolean {
-    return this.#text !== ""
+    const longest = Math.max(this.#text.length, this.#lines[0]?.length ?? 0)
+    return longest > MAX_LINE_LENGTH || this.#waiting > MAX_WAITING
   }
 
   /** The next line, left in place. */
@@ -48,6 +50,8 @@ export class LineBuffer {
 
   /** Takes the next line. */
   take(): string | undefined {
-    return this.#lines.shift()
+    const line = this.#lines.shift()
+    this.#waiting -= line?.length ?? 0
+    return line
   }
 }

@@ -1,19 +1,26 @@
 /** What a session has to send: text, then DBN, raw or as one endless zstd stream that is flushed with every batch. */
 import { TS_OUT_BYTES } from "../dbn/Layout.ts"
+import { layoutOf } from "../dbn/Rtype.ts"
 import { ZstdEncoder } from "../dbn/ZstdEncoder.ts"
 import type { RecordTable } from "./RecordTable.ts"
 
 const CHUNK_BYTES = 1 << 16
 const MAX_RECORD = 1024
+/** A character that is no action and no side. */
+const UNKNOWN_ENUM = 0x7a
 
 /** Collects bytes; `take` gives out what was collected as chunks of their own or shared memory. */
 export class GatewayOutput {
+  /** What was collected before compression began. */
+  readonly #plain: Array<Uint8Array> = []
   readonly #chunks: Array<Uint8Array> = []
   #chunk = new Uint8Array(0)
   #view = new DataView(this.#chunk.buffer)
   #from = 0
   #to = 0
   #length = 0
+  /** Where in the chunk the last record begins. */
+  #lastRecord = 0
   #zstd: ZstdEncoder | undefined
 
   /** Bytes collected since the last `take`, before compression. */
@@ -23,6 +30,8 @@ export class GatewayOutput {
 
   /** Everything from here on is compressed. */
   compress(): void {
+    this.#seal()
+    this.#plain.push(...this.#chunks.splice(0))
     this.#zstd = new ZstdEncoder({ level: 1 })
   }
 
@@ -47,8 +56,16 @@ export class GatewayOutput {
     this.#chunk.set(table.bytes.subarray(from, from + size), at)
     if (total !== size) this.#chunk[at] = total / 4
     if (tsOut !== undefined) this.#view.setBigUint64(at + total - TS_OUT_BYTES, tsOut, true)
+    this.#lastRecord = at
     this.#to += total
     this.#length += total
+  }
+
+  /** Puts an unknown action and side into the record that was written last, of the given row. */
+  setEnums(table: RecordTable, row: number): void {
+    const layout = layoutOf(table.bytes[table.offsets[row]! + 1]!, table.version)
+    for (const [offset, name] of layout?.fields ?? [])
+      if (name === "action" || name === "side") this.#chunk[this.#lastRecord + offset] = UNKNOWN_ENUM
   }
 
   /** What was collected, compressed where asked. */
@@ -58,7 +75,8 @@ export class GatewayOutput {
     this.#length = 0
     const zstd = this.#zstd
     if (zstd === undefined || chunks.length === 0) return chunks
-    return [...chunks.map((chunk) => zstd.push(chunk)), zstd.flush()].filter((chunk) => chunk.length > 0)
+    const packed = [...chunks.map((chunk) => zstd.push(chunk)), zstd.flush()]
+    return [...this.#plain.splice(0), ...packed.filter((chunk) => chunk.length > 0)]
   }
 
   /** Frees the compressor. */

@@ -6,6 +6,8 @@
  *
  * A session has a clock of its own: the time of the last record sent, and while none is due, real time on top of that.
  * Times of system records, heartbeats and ts_out are read from it.
+ *
+ * One state machine, and so one file: lines, start, replay, records, slow readers and faults all move the same clock.
  */
 import { encodeMetadata } from "../dbn/DbnMetadata.ts"
 import type { KnownSchema } from "../dbn/DbnSchema.ts"
@@ -73,6 +75,8 @@ const MAX_BUFFERED = 1 << 20
 /** Requests per second; more wait. */
 const REQUESTS_PER_SECOND = 10
 const PACE_MILLIS = 5
+/** Symbols of one request, all its lines together. */
+const MAX_SYMBOLS = 1_000_000
 /** Schemas whose records a slow reader loses; the others are only warned about. */
 const skipped = new Set<KnownSchema>(["mbp-1", "mbp-10", "cmbp-1", "bbo-1s", "bbo-1m", "cbbo-1s", "cbbo-1m"])
 
@@ -103,6 +107,8 @@ export class GatewaySession {
   #isStalled = false
   #inputEnded = false
   #extraWords = 0
+  /** The next record gets values that no enumeration has. */
+  #isOddNext = false
   /** Market records sent, and of them live ones. */
   #sent = 0
   #liveSent = 0
@@ -238,10 +244,11 @@ export class GatewaySession {
   }
 
   /** Joins the lines of a request; undefined while more are to come. */
-  #complete(line: Subscription): Subscription | undefined {
+  #complete(line: Subscription): Subscription | LineProblem | undefined {
     const before = this.#unfinished
     const joined = before === undefined ? line : { ...line, symbols: [...before.symbols, ...line.symbols] }
     this.#unfinished = line.isLast ? undefined : joined
+    if (joined.symbols.length > MAX_SYMBOLS) return new LineProblem(`more than ${MAX_SYMBOLS} symbols`)
     return line.isLast ? joined : undefined
   }
 
@@ -458,7 +465,7 @@ export class GatewaySession {
     const { rate } = this.#init
     if (rate === undefined || this.#due() > 0) return 0
     const seconds = Number(this.#now - (this.#liveSince as bigint)) / 1e9
-    return Math.max(PACE_MILLIS, Math.ceil((this.#liveSent / rate - seconds) * 1000))
+    return Math.max(PACE_MILLIS, Math.ceil((this.#liveSent / rate - seconds) * 1000 - 1e-6))
   }
 
   /** Sends at most `limit` records of a feed, stopping where a fault is due and where a step is full. */
@@ -489,6 +496,7 @@ export class GatewaySession {
       feed.cursors.length === 1 &&
       this.#options?.tsOut === false &&
       this.#extraWords === 0 &&
+      !this.#isOddNext &&
       this.#pendingMappings.length === 0
     const stretch = isPlain ? cursor.stretch(limit, STEP_BYTES) : 0
     if (stretch > 0) return this.#emitStretch(cursor, stretch)
@@ -515,6 +523,9 @@ export class GatewaySession {
     this.#advance(time)
     const tsOut = this.#options?.tsOut === true ? this.#clock : undefined
     this.#out.record(table, row, tsOut, this.#extraWords)
+    if (!this.#isOddNext) return
+    this.#isOddNext = false
+    this.#out.setEnums(table, row)
   }
 
   #advance(time: bigint): void {
@@ -625,6 +636,9 @@ export class GatewaySession {
         break
       case "unknownRecord":
         this.#out.bytes(this.#records.unknown(this.#time()))
+        break
+      case "unknownEnum":
+        this.#isOddNext = true
         break
       case "longRecords":
         this.#extraWords = fault.words

@@ -63,7 +63,7 @@ export const makeHistoricalService = (
     const { certificate } = options
     const scheme = certificate === undefined ? "http" : "https"
     const onRequest = (request: http.IncomingMessage, response: http.ServerResponse): void => {
-      const path = new URL(request.url ?? "/", `${scheme}://${HOST}`).pathname
+      const path = (request.url ?? "/").replace(/\?.*$/, "")
       counts.set(path, (counts.get(path) ?? 0) + 1)
       received += 1
       response.setHeader("request-id", received.toString(16).padStart(32, "0"))
@@ -76,7 +76,7 @@ export const makeHistoricalService = (
           const now = yield* Clock.currentTimeNanos
           const reply = answer({ request, body, path, key, catalogue, families, jobs, scheme, now })
           yield* send(request, response, reply, own)
-        })
+        }).pipe(Effect.onError(() => Effect.sync(() => response.destroy())))
       )
     }
     const server = yield* listen<http.Server | https.Server>(

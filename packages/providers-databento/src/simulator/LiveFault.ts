@@ -28,6 +28,8 @@ export type LiveFault =
   | { readonly type: "duplicateBoundary"; readonly records: number }
   /** A record of an unknown type is sent in between. */
   | { readonly type: "unknownRecord"; readonly afterRecords: number }
+  /** The next record has an action and a side that no client knows; for trades and books of price levels. */
+  | { readonly type: "unknownEnum"; readonly afterRecords: number }
   /** Market records are longer than any struct by so many words of 4 bytes, from here on. */
   | { readonly type: "longRecords"; readonly afterRecords: number; readonly words: number }
   /** An error record; the session ends where the code is a fatal one. */
