@@ -51,5 +51,8 @@ const databento = Command.make(
 export const simCommand = Command.make("sim").pipe(
   Command.withShortDescription("Providers simulated on this machine"),
   Command.withDescription("Providers simulated on this machine: no key, no network, no cost."),
+  Command.withExamples([
+    { command: "dm sim databento --synthetic", description: "Databento with a synthetic day" }
+  ]),
   Command.withSubcommands([databento])
 )

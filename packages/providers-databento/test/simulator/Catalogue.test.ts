@@ -131,8 +131,8 @@ describe("catalogue", () => {
     assert.strictEqual(same.inVersion(1).bytes, same.bytes)
   })
 
-  it("reads the vendor's files", async () => {
-    if (testData === undefined) return
+  it("reads the vendor's files", async (context) => {
+    if (testData === undefined) return context.skip("the folder ../shared/testdata is not here")
     const builder = new CatalogueBuilder()
     const names = [
       "test_data.mbo.v3.dbn",

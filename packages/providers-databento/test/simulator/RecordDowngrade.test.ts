@@ -28,18 +28,19 @@ const kept = (record: DbnRecord) =>
   Object.fromEntries(Object.entries(record).filter(([name]) => !removed.has(name)))
 
 describe("downgrade", () => {
-  it.each([
+  for (const [name, version] of [
     ["test_data.definition.v1.dbn.zst", 1],
     ["test_data.definition.v2.dbn.zst", 2],
     ["test_data.statistics.v1.dbn.zst", 1],
     ["synthetic.live.v1.dbn", 1]
-  ] as const)("undoes the upgrade of %s", (name, version) => {
-    if (testData === undefined) return
-    const original = read(name)
-    const back = read(name, 3).map((record) => downgraded(record, version))
-    assert.isAbove(original.length, 0)
-    assert.deepEqual(back.map(kept), original.map(kept))
-  })
+  ] as const)
+    it(`undoes the upgrade of ${name}`, (context) => {
+      if (testData === undefined) return context.skip("the folder ../shared/testdata is not here")
+      const original = read(name)
+      const back = read(name, 3).map((record) => downgraded(record, version))
+      assert.isAbove(original.length, 0)
+      assert.deepEqual(back.map(kept), original.map(kept))
+    })
 
   it("keeps an absent quantity absent and cuts what is too long", () => {
     const stat = downgraded(blankRecord("stat", { quantity: 0x7fffffffffffffffn }), 2)
