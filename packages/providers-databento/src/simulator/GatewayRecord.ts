@@ -1,8 +1,8 @@
 /** Records that the live gateway sends about the session itself, in every version of DBN. */
+import { SYMBOL_CSTR_LEN } from "../dbn/DbnMetadata.ts"
 import type { DbnRecord } from "../dbn/DbnRecord.ts"
 import type { DbnVersion } from "../dbn/Layout.ts"
 import { blankRecord, encodeRecord } from "../dbn/RecordEncoder.ts"
-import { Rtype } from "../dbn/Rtype.ts"
 import { stypeCode } from "../dbn/SType.ts"
 import { downgraded } from "./RecordDowngrade.ts"
 
@@ -45,6 +45,13 @@ export interface MappedSymbol {
 const ERROR_BYTES = 302
 const SYSTEM_BYTES = 303
 
+/** A record type that has no meaning in any version. */
+const UNKNOWN_RTYPE = 0xee
+
+/** Text as a field of so many bytes holds it: what a client sent may be anything. */
+const plain = (text: string, bytes: number): string =>
+  text.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, bytes - 1)
+
 /** Encodes gateway records of one session. */
 export class GatewayRecords {
   readonly #version: DbnVersion
@@ -56,16 +63,13 @@ export class GatewayRecords {
   }
 
   system(code: number, text: string, time: bigint): Uint8Array {
-    return this.#encode(
-      blankRecord("system", { msg: text.slice(0, SYSTEM_BYTES - 1), code, tsEvent: time }),
-      time
-    )
+    return this.#encode(blankRecord("system", { msg: plain(text, SYSTEM_BYTES), code, tsEvent: time }), time)
   }
 
   error(code: number, text: string, time: bigint, isLast = true): Uint8Array {
     return this.#encode(
       blankRecord("error", {
-        err: text.slice(0, ERROR_BYTES - 1),
+        err: plain(text, ERROR_BYTES),
         code,
         isLast: isLast ? 1 : 0,
         tsEvent: time
@@ -80,9 +84,9 @@ export class GatewayRecords {
         instrumentId: mapped.instrumentId,
         tsEvent: time,
         stypeIn: stypeCode(mapped.stypeIn) ?? 0xff,
-        stypeInSymbol: mapped.symbolIn,
+        stypeInSymbol: plain(mapped.symbolIn, SYMBOL_CSTR_LEN),
         stypeOut: stypeCode("raw_symbol") as number,
-        stypeOutSymbol: mapped.rawSymbol,
+        stypeOutSymbol: plain(mapped.rawSymbol, SYMBOL_CSTR_LEN),
         startTs: mapped.start,
         endTs: mapped.end
       }),
@@ -113,10 +117,3 @@ export class GatewayRecords {
     })
   }
 }
-
-/** A record type that has no meaning in any version. */
-export const UNKNOWN_RTYPE = 0xee
-
-/** Whether a record type is one of the gateway's own. */
-export const isGatewayRtype = (rtype: number): boolean =>
-  rtype === Rtype.error || rtype === Rtype.system || rtype === Rtype.symbolMapping

@@ -22,6 +22,7 @@ import { faultOf, type LiveFault, type TimedFault, timedFaults } from "./LiveFau
 import type { MarketClock } from "./MarketClock.ts"
 import { FeedCursor, firstSentAt, RecordFeed } from "./RecordFeed.ts"
 import type { RecordTable } from "./RecordTable.ts"
+import { ReplayFeed, type ReplayRequest } from "./ReplayFeed.ts"
 import type { InstrumentFilter } from "./Selection.ts"
 import { type ResolvedRequest, resolveRequest } from "./SessionSymbols.ts"
 import {
@@ -102,8 +103,7 @@ export class GatewaySession {
   /** Requests that wait for the start, and the lines of an unfinished one. */
   #requests: Array<Subscription | LineProblem> = []
   #unfinished: Subscription | undefined
-  #replay: RecordFeed | undefined
-  #replayed = new Map<FeedCursor, Array<number>>()
+  #replay: ReplayFeed | undefined
   #isStalled = false
   #inputEnded = false
   #extraWords = 0
@@ -177,7 +177,7 @@ export class GatewaySession {
   #handleLines(): number | undefined {
     for (;;) {
       if (this.#lines.isTooLong) {
-        this.#fail("a line of more than 64 KiB")
+        this.#fail("Line of more than 64 KiB")
         return undefined
       }
       const line = this.#lines.peek()
@@ -219,7 +219,7 @@ export class GatewaySession {
     this.#phase = "setup"
     this.#out.text(`success=1|session_id=${sessionId}\n`)
     if (isExcess || faultOf(faults, "connectionLimit") !== undefined)
-      this.#requests.push(new LineProblem(EXCESS))
+      this.#requests.push(new LineProblem(EXCESS, ErrorCode.connectionLimit))
   }
 
   /** Says no in text and ends. */
@@ -248,13 +248,14 @@ export class GatewaySession {
     const before = this.#unfinished
     const joined = before === undefined ? line : { ...line, symbols: [...before.symbols, ...line.symbols] }
     this.#unfinished = line.isLast ? undefined : joined
-    if (joined.symbols.length > MAX_SYMBOLS) return new LineProblem(`more than ${MAX_SYMBOLS} symbols`)
+    if (joined.symbols.length > MAX_SYMBOLS)
+      return new LineProblem(`More than ${MAX_SYMBOLS} symbols in one request`)
     return line.isLast ? joined : undefined
   }
 
   /** Ends the session with whatever fits its phase. */
   #fail(text: string): void {
-    if (this.#phase === "streaming") this.#error(ErrorCode.invalidSubscription, `Invalid request: ${text}`)
+    if (this.#phase === "streaming") this.#error(ErrorCode.invalidSubscription, text)
     else this.#refuse(text)
   }
 
@@ -275,15 +276,14 @@ export class GatewaySession {
         this.#init.version
       )
     )
-    const replays = new Map<KnownSchema, Array<Replay>>()
+    const replays: Array<ReplayRequest> = []
     for (const request of this.#requests) {
       const resolved = this.#request(request, false)
       if (this.#end !== "open") return
       if (resolved === undefined || request instanceof LineProblem || request.start === undefined) continue
-      const list = replays.get(request.schema) ?? []
       const oldest = this.#joined - REPLAY_NANOS
-      list.push({ start: request.start < oldest ? oldest : request.start, filter: resolved.filter })
-      replays.set(request.schema, list)
+      const start = request.start < oldest ? oldest : request.start
+      replays.push({ schema: request.schema, start, filter: resolved.filter })
     }
     this.#requests = []
     this.#beginReplay(dataset, replays)
@@ -293,17 +293,13 @@ export class GatewaySession {
   #request(request: Subscription | LineProblem, isLate: boolean): ResolvedRequest | undefined {
     const dataset = this.#dataset as SimulatedDataset
     if (request instanceof LineProblem) {
-      const code = request.text === EXCESS ? ErrorCode.connectionLimit : ErrorCode.invalidSubscription
-      this.#error(code, request.text === EXCESS ? EXCESS : `Invalid subscription: ${request.text}`)
+      this.#error(request.code, request.text)
       return undefined
     }
     const { start, schema, id } = request
     const oldest = this.#clock - REPLAY_NANOS
     if (start !== undefined && start !== 0n && start < oldest && !isLate) {
-      this.#error(
-        ErrorCode.invalidSubscription,
-        `Invalid subscription: start ${start} is more than 24 hours ago`
-      )
+      this.#error(ErrorCode.invalidSubscription, `Start ${start} is more than 24 hours ago`)
       return undefined
     }
     const from = start === undefined || isLate ? this.#clock : start < oldest ? oldest : start
@@ -366,60 +362,29 @@ export class GatewaySession {
   // -----------------------------------------------------------------------------------------------------------------
   // Replay
 
-  #beginReplay(dataset: SimulatedDataset, replays: ReadonlyMap<KnownSchema, ReadonlyArray<Replay>>): void {
-    if (replays.size === 0) return
-    const feed = new RecordFeed()
-    for (const [schema, list] of replays) {
-      const table = this.#table(dataset, schema)
-      if (table === undefined) {
-        this.#system(SystemCode.replayCompleted, `Finished ${schema} replay`)
-        continue
-      }
-      const end = firstSentAt(table, this.#clock)
-      const from = list.reduce((row, it) => Math.min(row, firstReplayed(table, it.start)), end)
-      const cursor = new FeedCursor(table, from, end, this.#replayFilter(table, list))
-      this.#replayed.set(cursor, [])
-      feed.add(cursor)
-    }
+  #beginReplay(dataset: SimulatedDataset, requests: ReadonlyArray<ReplayRequest>): void {
+    if (requests.length === 0) return
+    const { faults } = this.#init
+    const tableOf = (schema: KnownSchema): RecordTable | undefined => this.#table(dataset, schema)
+    this.#replay = new ReplayFeed(requests, this.#joined, tableOf, {
+      omitEvery: faultOf(faults, "omitReplay")?.every,
+      repeated: faultOf(faults, "duplicateBoundary")?.records ?? 0
+    })
     // The clock goes back to the beginning of the replay and comes forward with its records.
-    const first = feed.first()
+    const first = this.#replay.feed.first()
     if (first !== undefined && first.time < this.#clock) this.#clock = first.time
-    this.#replay = feed
-  }
-
-  #replayFilter(table: RecordTable, list: ReadonlyArray<Replay>): (row: number) => boolean {
-    const every = faultOf(this.#init.faults, "omitReplay")?.every
-    let count = 0
-    return (row) => {
-      const time = replayTime(table, row)
-      const isAsked = list.some(
-        (it) => it.start <= time && it.filter.accepts(table.ids[row]!, table.times[row]!)
-      )
-      return isAsked && (every === undefined || ++count % every !== 0)
-    }
   }
 
   /** Announces the schemas whose replay is done; the last one ends the replay. */
-  #finishReplays(): void {
-    for (const [cursor, rows] of this.#replayed) {
-      if (!cursor.isDone) continue
-      this.#replayed.delete(cursor)
-      this.#closeIntervals([cursor])
-      this.#system(SystemCode.replayCompleted, `Finished ${cursor.table.schema} replay`)
-      for (const row of rows) this.#record(cursor.table, row, this.#clock)
+  #finishReplays(replay: ReplayFeed): void {
+    for (const { schema, cursor, repeated } of replay.finished()) {
+      if (cursor !== undefined) this.#closeIntervals([cursor])
+      this.#system(SystemCode.replayCompleted, `Finished ${schema} replay`)
+      for (const row of repeated) this.#record((cursor as FeedCursor).table, row, this.#clock)
     }
-    if (this.#replayed.size > 0) return
+    if (!replay.isDone) return
     this.#replay = undefined
     this.#advance(this.#joined)
-  }
-
-  /** Remembers the end of a replay, where it is to be sent twice. */
-  #remember(cursor: FeedCursor): void {
-    const records = faultOf(this.#init.faults, "duplicateBoundary")?.records
-    const rows = this.#replayed.get(cursor)
-    if (records === undefined || rows === undefined) return
-    rows.push(cursor.row)
-    if (rows.length > records) rows.shift()
   }
 
   // -----------------------------------------------------------------------------------------------------------------
@@ -427,10 +392,11 @@ export class GatewaySession {
 
   /** Sends what is due; milliseconds until more will be. */
   #stream(buffered: number): number | undefined {
-    if (this.#replay !== undefined) {
+    const replay = this.#replay
+    if (replay !== undefined) {
       if (buffered >= MAX_BUFFERED) return undefined
-      this.#emit(this.#replay, Number.POSITIVE_INFINITY)
-      if (this.#replay !== undefined) this.#finishReplays()
+      this.#emit(replay.feed, Number.POSITIVE_INFINITY)
+      this.#finishReplays(replay)
       return this.#afterEmit(this.#replay === undefined ? 0 : undefined)
     }
     this.#liveSince ??= this.#now
@@ -486,7 +452,7 @@ export class GatewaySession {
         this.#liveSent += count
         this.#reached = this.#clock
       }
-      if (this.#replay === feed && cursor.isDone) this.#finishReplays()
+      if (this.#replay?.feed === feed && cursor.isDone) this.#finishReplays(this.#replay)
     }
   }
 
@@ -505,7 +471,7 @@ export class GatewaySession {
     while (this.#pendingMappings.length > 0 && this.#pendingMappings[0]!.start <= time)
       this.#out.bytes(this.#records.mapping(this.#pendingMappings.shift() as MappedSymbol, time))
     if (cursor.hasIntervals) cursor.openInterval = time
-    this.#remember(cursor)
+    this.#replay?.sending(cursor)
     this.#record(cursor.table, cursor.row, time)
     cursor.advance()
     return 1
@@ -651,14 +617,15 @@ export class GatewaySession {
   #leaveOut(records: number): void {
     for (let left = records; left > 0; left--) {
       const cursor = this.#live.first()
-      if (cursor !== undefined) this.#lose(cursor)
+      if (cursor === undefined) break
+      this.#lose(cursor)
     }
     this.#tellLost()
   }
 
   /** Sends the beginning of a record and ends. */
   #cut(bytes: number): void {
-    const cursor = (this.#replay ?? this.#live).first()
+    const cursor = (this.#replay?.feed ?? this.#live).first()
     if (cursor !== undefined) {
       const { table, row } = cursor
       const from = table.offsets[row]!
@@ -668,16 +635,4 @@ export class GatewaySession {
   }
 }
 
-interface Replay {
-  readonly start: bigint
-  readonly filter: InstrumentFilter
-}
-
 const EXCESS = "User has reached their open connection limit"
-
-/** Replay begins at a ts_event, for sampled quotes, whose ts_event is that of an older trade, at a ts_recv. */
-const replayTime = (table: RecordTable, row: number): bigint =>
-  /^c?bbo-/.test(table.schema) ? table.times[row]! : table.eventTime(row)
-
-/** The first row that a replay may hold: clocks of venue and capture differ by less than a minute. */
-const firstReplayed = (table: RecordTable, start: bigint): number => table.firstAt(start - 60n * SECOND)

@@ -54,11 +54,11 @@ export const makeHistoricalService = (
     const jobs = new BatchJobs({ stepMillis: options.batchStepMillis, version })
     const counts = new Map<string, number>()
     const run = yield* FiberSet.makeRuntime()
-    const families: Families = {
-      metadata: metadataEndpoints,
-      symbology: symbologyEndpoints,
-      timeseries: timeseriesEndpoints(version)
-    }
+    const endpoints = new Map<string, Endpoint>([
+      ...named("metadata", metadataEndpoints),
+      ...named("symbology", symbologyEndpoints),
+      ...named("timeseries", timeseriesEndpoints(version))
+    ])
     let received = 0
     const { certificate } = options
     const scheme = certificate === undefined ? "http" : "https"
@@ -74,7 +74,7 @@ export const makeHistoricalService = (
         Effect.gen(function* () {
           const body = yield* readBody(request)
           const now = yield* Clock.currentTimeNanos
-          const reply = answer({ request, body, path, key, catalogue, families, jobs, scheme, now })
+          const reply = answer({ request, body, path, key, catalogue, endpoints, jobs, scheme, now })
           yield* send(request, response, reply, own)
         }).pipe(Effect.onError(() => Effect.sync(() => response.destroy())))
       )
@@ -97,7 +97,11 @@ export const makeHistoricalService = (
     }
   })
 
-type Families = { readonly [family: string]: { readonly [name: string]: Endpoint } }
+const named = (
+  family: string,
+  endpoints: { readonly [name: string]: Endpoint }
+): ReadonlyArray<readonly [string, Endpoint]> =>
+  Object.entries(endpoints).map(([name, endpoint]) => [`${family}.${name}`, endpoint])
 
 /** A request with everything that its answer depends on. */
 interface Call {
@@ -107,7 +111,7 @@ interface Call {
   readonly path: string
   readonly key: string
   readonly catalogue: Catalogue
-  readonly families: Families
+  readonly endpoints: ReadonlyMap<string, Endpoint>
   readonly jobs: BatchJobs
   readonly scheme: string
   readonly now: bigint
@@ -152,7 +156,7 @@ const route = (call: Call): HttpReply => {
   const reply =
     family === "batch"
       ? jobs.answer(name, form, catalogue, base, now)
-      : call.families[family]?.[name]?.(form, catalogue)
+      : call.endpoints.get(`${family}.${name}`)?.(form, catalogue)
   if (reply === undefined) throw new HttpProblem(404, "Not Found")
   return reply
 }

@@ -16,6 +16,8 @@ export interface Range {
   readonly end: bigint
 }
 
+/** What a header of DBN can hold as a symbol. */
+const SYMBOL = /^[\x20-\x7e]{1,70}$/
 /** A datetime without minutes, which the vendor accepts. */
 const HOUR = /^\d{4}-\d{2}-\d{2}[T ]\d{2}$/
 const DATE = /^\d{4}-\d{2}-\d{2}$/
@@ -80,6 +82,8 @@ export class RequestForm {
         "symbology_too_many_symbols",
         `${list.length} symbols in one request, at most ${MAX_SYMBOLS} are allowed`
       )
+    const odd = list.find((symbol) => !SYMBOL.test(symbol))
+    if (odd !== undefined) this.#fail("symbols", `${JSON.stringify(odd.slice(0, 80))} cannot be a symbol`)
     return list.length === 0 ? [ALL_SYMBOLS] : [...new Set(list)]
   }
 

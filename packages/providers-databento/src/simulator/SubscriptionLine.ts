@@ -3,6 +3,7 @@ import { UnixNanos } from "@data-manager/core"
 import { type KnownSchema, schemas } from "../dbn/DbnSchema.ts"
 import { type KnownSType, stypes } from "../dbn/SType.ts"
 import type { LineFields } from "./GatewayLine.ts"
+import { ErrorCode } from "./GatewayRecord.ts"
 
 /** Most symbols of one line. */
 export const MAX_SYMBOLS_PER_LINE = 500
@@ -29,12 +30,14 @@ export interface Subscription {
   readonly isLast: boolean
 }
 
-/** What is wrong with a line. */
+/** What is wrong with a line, and the code of the error that tells it in the stream. */
 export class LineProblem {
   readonly text: string
+  readonly code: number
 
-  constructor(text: string) {
+  constructor(text: string, code: number = ErrorCode.invalidSubscription) {
     this.text = text
+    this.code = code
   }
 }
 

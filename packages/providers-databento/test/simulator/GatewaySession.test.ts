@@ -214,7 +214,7 @@ describe("subscriptions", () => {
   }
 
   it("ends the session with error 5 for what makes no sense", () => {
-    assert.match(message("schema=nonsense|symbols=AB"), /^Invalid subscription: Invalid schema "nonsense"/)
+    assert.match(message("schema=nonsense|symbols=AB"), /^Invalid schema "nonsense"/)
     assert.match(message("schema=trades|stype_in=nothing|symbols=AB"), /Invalid stype_in "nothing"/)
     assert.match(message("schema=trades|symbols="), /No symbols/)
     assert.match(message("schema=trades|symbols=AB|start=yesterday"), /Invalid start "yesterday"/)
@@ -244,6 +244,51 @@ describe("subscriptions", () => {
     assert.equal(client.chunks.length, 0)
     client.run(1000)
     assert.equal(client.messages.length, 12)
+  })
+})
+
+describe("anything a client may send", () => {
+  it("is survived", () => {
+    let state = 12345
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1103515245) + 12345) >>> 0
+      return (state >>> 8) % below
+    }
+    const words = [
+      "schema=",
+      "trades",
+      "mbo",
+      "|",
+      "=",
+      "symbols=",
+      "AB",
+      ",",
+      "\n",
+      "start_session",
+      "start=",
+      "-1"
+    ]
+    const more = [
+      "0",
+      "snapshot=1",
+      "is_last=0",
+      "\u0000",
+      "\u00ff",
+      "ALL_SYMBOLS",
+      "stype_in=",
+      "instrument_id",
+      "\r\n"
+    ]
+    const all = [...words, ...more]
+    for (let round = 0; round < 300; round++) {
+      const client = open()
+      if (round % 2 === 0) client.login(DATASET)
+      const text = Array.from({ length: 40 }, () => all[random(all.length)]).join("")
+      client.session.receive(Buffer.from(text, "latin1"))
+      client.run(1).run(1000)
+      if (client.end === "open") client.send(ALL_TRADES, "start_session").run(1000).run(1000)
+      client.received()
+    }
   })
 })
 

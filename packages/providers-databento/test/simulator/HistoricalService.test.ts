@@ -2,6 +2,7 @@
 import { createHash, X509Certificate } from "node:crypto"
 import * as http from "node:http"
 import * as https from "node:https"
+import * as net from "node:net"
 import { crc32, zstdDecompressSync } from "node:zlib"
 import { Effect } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
@@ -211,7 +212,9 @@ describe("timeseries.get_range", () => {
     [{ limit: "-1" }, "limit"],
     [{ pretty_px: "maybe" }, "pretty_px"],
     [{ encoding: "xml" }, "encoding"],
-    [{ dataset: "" }, "dataset"]
+    [{ dataset: "" }, "dataset"],
+    [{ symbols: "AB,\u00e4" }, "symbols"],
+    [{ symbols: "A".repeat(71) }, "symbols"]
   ] as const)("says which parameter of %o is wrong", async (form, name) => {
     const reply = await getRange(form as { readonly [name: string]: string })
     assert.equal(reply.status, 422)
@@ -224,6 +227,33 @@ describe("timeseries.get_range", () => {
     assert.equal((await call(simulator(), "GET", "metadata.nothing")).status, 404)
     assert.equal((await call(simulator(), "GET", "nothing")).status, 404)
     assert.equal((await call(simulator(), "GET", "", {}, { method: "PUT" })).status, 405)
+  })
+})
+
+describe("anything a client may send", () => {
+  const simulator = simulatorFor()
+  const raw = (text: string): Promise<string> =>
+    new Promise((done) => {
+      const socket = net.connect(simulator().http.port, "127.0.0.1", () => socket.end(text))
+      let reply = ""
+      socket.on("data", (chunk) => {
+        reply += chunk.toString("latin1")
+      })
+      socket.on("close", () => done(reply.split("\r\n")[0] ?? ""))
+      socket.on("error", () => {})
+    })
+
+  it("is answered by an error", async () => {
+    const authorization = `Authorization: Basic ${btoa(`${simulator().key}:`)}`
+    const headers = `Host: localhost\r\n${authorization}\r\nConnection: close\r\n`
+    assert.match(await raw(`GET // HTTP/1.1\r\n${headers}\r\n`), /404/)
+    assert.match(await raw(`GET /v0/batch/download/%E0%A4%A/x HTTP/1.1\r\n${headers}\r\n`), /404/)
+    assert.match(await raw(`GET /v0/metadata.constructor HTTP/1.1\r\n${headers}\r\n`), /404/)
+    assert.match(await raw(`GET /v0/constructor.name HTTP/1.1\r\n${headers}\r\n`), /404/)
+    const long = `POST /v0/metadata.get_cost HTTP/1.1\r\n${headers}Content-Length: 2000000\r\n\r\n`
+    assert.match(await raw(`${long}${"a".repeat(2_000_000)}`), /413/)
+    assert.match(await raw("nonsense\r\n\r\n"), /400/)
+    assert.equal((await call(simulator(), "GET", "metadata.list_datasets")).status, 200)
   })
 })
 
