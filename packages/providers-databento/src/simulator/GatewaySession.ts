@@ -90,8 +90,11 @@ export class GatewaySession {
   readonly #out = new GatewayOutput()
   readonly #timed: Array<TimedFault>
   readonly #live = new RecordFeed()
-  /** Who is interested in the live records of a schema. */
-  readonly #filters = new Map<KnownSchema, Array<InstrumentFilter>>()
+  /** What is asked for of the live records of a schema. */
+  readonly #asked = new Map<
+    KnownSchema,
+    { readonly filters: Array<InstrumentFilter>; readonly cursor: FeedCursor }
+  >()
   readonly #pendingMappings: Array<MappedSymbol> = []
   /** Times of the last requests, oldest first. */
   readonly #requestTimes: Array<bigint> = []
@@ -337,17 +340,21 @@ export class GatewaySession {
   }
 
   #listen(dataset: SimulatedDataset, schema: KnownSchema, filter: InstrumentFilter, isLate: boolean): void {
-    const known = this.#filters.get(schema)
-    if (known !== undefined) {
-      known.push(filter)
-      return
-    }
     const table = this.#table(dataset, schema)
     if (table === undefined) return
+    // During a replay the clock is behind the moment from which on records are live.
+    const live = this.#clock > this.#joined ? this.#clock : this.#joined
+    const known = this.#asked.get(schema)
+    if (known !== undefined) {
+      known.filters.push(filter)
+      known.cursor.widen(firstSentAt(table, live))
+      return
+    }
     const filters = [filter]
-    const from = firstSentAt(table, isLate ? this.#clock + 1n : this.#clock)
-    this.#filters.set(schema, filters)
-    this.#live.add(new FeedCursor(table, from, table.length, this.#rowFilter(table, filters)))
+    const from = firstSentAt(table, isLate ? live + 1n : live)
+    const cursor = new FeedCursor(table, from, table.length, this.#rowFilter(table, filters))
+    this.#asked.set(schema, { filters, cursor })
+    this.#live.add(cursor)
   }
 
   /** Undefined where a single filter lets everything pass and nothing will be added: the fast way. */
@@ -499,9 +506,11 @@ export class GatewaySession {
     this.#clockSet = this.#now
   }
 
-  /** The session's clock now. */
+  /** The session's clock now: never ahead of the next record. */
   #time(): bigint {
-    return this.#clock + (this.#now - this.#clockSet)
+    const time = this.#clock + (this.#now - this.#clockSet)
+    const next = (this.#replay?.feed ?? this.#live).first()?.time
+    return next === undefined || time < next ? time : next > this.#clock ? next : this.#clock
   }
 
   #system(code: number, text: string): void {
@@ -550,10 +559,13 @@ export class GatewaySession {
         if (cursor === undefined || !skipped.has(cursor.table.schema)) break
         this.#lose(cursor)
       }
-    else if (due > this.#init.rate && this.#now - this.#lastWarning >= SECOND) {
+    const behind = this.#live.first() === undefined ? 0 : this.#due() / this.#init.rate
+    if (behind > 1 && this.#now - this.#lastWarning >= SECOND) {
       this.#lastWarning = this.#now
-      const seconds = (due / this.#init.rate).toFixed(1)
-      this.#system(SystemCode.slowReader, `Warning: slow reading, the session is ${seconds} s behind`)
+      this.#system(
+        SystemCode.slowReader,
+        `Warning: slow reading, the session is ${behind.toFixed(1)} s behind`
+      )
     }
     return 10 * PACE_MILLIS
   }

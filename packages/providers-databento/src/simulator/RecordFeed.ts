@@ -25,6 +25,8 @@ export class FeedCursor {
   readonly #delay: bigint
   readonly #end: number
   #row: number
+  /** First row that was neither sent nor lost: rows from here to `#row` are not accepted. */
+  #unsent: number
 
   /** Rows `[from, end)` that `accepts` (absent: all of them). */
   constructor(table: RecordTable, from: number, end: number, accepts?: RowFilter) {
@@ -33,6 +35,7 @@ export class FeedCursor {
     this.#accepts = accepts
     this.#delay = sendDelay(table.schema)
     this.#row = from
+    this.#unsent = from
     this.#end = end
     this.#seek()
   }
@@ -53,6 +56,13 @@ export class FeedCursor {
 
   advance(): void {
     this.#row += 1
+    this.#unsent = this.#row
+    this.#seek()
+  }
+
+  /** The filter accepts more than before: rows from `from` on that were passed over are looked at again. */
+  widen(from: number): void {
+    this.#row = Math.max(this.#unsent, from)
     this.#seek()
   }
 
@@ -72,6 +82,7 @@ export class FeedCursor {
   /** Steps over a stretch. */
   skip(rows: number): void {
     this.#row += rows
+    this.#unsent = this.#row
   }
 
   #seek(): void {
