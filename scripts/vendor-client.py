@@ -101,6 +101,38 @@ compare("replay, then live", trades, all_trades)
 finished = [o.msg for o in others if isinstance(o, db.SystemMsg) and "replay" in o.msg]
 check("replay: completed", finished, ["Finished trades replay"])
 
+
+
+def live_bytes(schema, count, **options):
+    """Records of another schema as bytes, in the order of arrival, and the system messages."""
+    client = db.Live(key=simulator["key"], gateway="127.0.0.1", port=simulator["live_port"])
+    records, messages, done = [], [], threading.Event()
+
+    def on_record(record):
+        if isinstance(record, db.SystemMsg):
+            messages.append(record.msg)
+        elif not isinstance(record, db.SymbolMappingMsg):
+            records.append(bytes(record))
+        if len(records) >= count:
+            done.set()
+
+    client.subscribe(dataset=DATASET, schema=schema, **options)
+    client.add_callback(on_record)
+    client.start()
+    done.wait(60)
+    client.stop()
+    client.block_for_close(timeout=10)
+    return records, messages
+
+
+hist = db.Historical(key=simulator["key"], gateway=f"https://127.0.0.1:{simulator['http_port']}")
+for schema in ("mbp-1", "definition", "ohlcv-1h"):
+    expected = [bytes(r) for r in hist.timeseries.get_range(DATASET, *DAY, schema=schema)]
+    records, messages = live_bytes(schema, len(expected))
+    check(f"{schema}: live equals get_range, {len(expected)} records", records == expected, True)
+records, messages = live_bytes("trades", len(of_symbols), stype_in="instrument_id", symbols=[id_of[s] for s in SYMBOLS])
+check("instrument_id: records", records == [bytes(r) for r in of_symbols], True)
+
 try:
     wrong = db.Live(key="db-" + "x" * 29, gateway="127.0.0.1", port=simulator["live_port"])
     wrong.subscribe(dataset=DATASET, schema="trades", symbols="AA")
@@ -109,7 +141,6 @@ except BentoError as error:
     check("wrong key", "Authentication failed." in str(error), True)
 
 print("\nhistorical")
-hist = db.Historical(key=simulator["key"], gateway=f"https://127.0.0.1:{simulator['http_port']}")
 store = hist.timeseries.get_range(DATASET, *DAY, symbols=SYMBOLS, schema="trades")
 compare("get_range raw_symbol", list(store), of_symbols)
 check("get_range: mapped symbols", sorted(store.to_df()["symbol"].unique().tolist()), SYMBOLS)

@@ -25,6 +25,8 @@ export interface BatchOptions {
 const USER_ID = "SIMULATED"
 /** Jobs that are kept; older ones expire. */
 const MAX_JOBS = 100
+/** Bytes of files that are kept, unless one job alone has more. */
+const MAX_HELD = 512 * 1024 * 1024
 /** Bounds of split_size, bytes. */
 const SPLIT_MIN = 1_000_000_000
 const SPLIT_MAX = 10_000_000_000
@@ -40,12 +42,17 @@ interface Job {
   /** Real time, ns. */
   readonly received: bigint
   isExpired: boolean
-  files: ReadonlyArray<BatchFile> | undefined
+  /** Bytes of the files, once they were made. */
+  size: number | undefined
 }
 
-/** The jobs of the one user that a simulator has. */
+/**
+ * The jobs of the one user that a simulator has. Files are made when they are first asked for, and again, with the same
+ * bytes, where they had to make room for those of other jobs.
+ */
 export class BatchJobs {
   readonly #jobs = new Map<string, Job>()
+  readonly #files = new Map<string, ReadonlyArray<BatchFile>>()
   readonly #options: BatchOptions
   #count = 0
 
@@ -58,7 +65,7 @@ export class BatchJobs {
     const job = this.#jobs.get(id)
     if (job === undefined) return
     job.isExpired = true
-    job.files = undefined
+    this.#files.delete(id)
   }
 
   /** Answers `batch.NAME`; undefined where there is no such endpoint. `base` is the address of the service. */
@@ -123,11 +130,14 @@ export class BatchJobs {
       bytes: selection.byteLength,
       received: now,
       isExpired: false,
-      files: undefined
+      size: undefined
     }
     this.#jobs.set(id, job)
     const oldest = [...this.#jobs.keys()]
-    for (const old of oldest.slice(0, Math.max(0, oldest.length - MAX_JOBS))) this.#jobs.delete(old)
+    for (const old of oldest.slice(0, Math.max(0, oldest.length - MAX_JOBS))) {
+      this.#jobs.delete(old)
+      this.#files.delete(old)
+    }
     return job
   }
 
@@ -144,26 +154,32 @@ export class BatchJobs {
     return age < step ? "queued" : age < 2n * step ? "processing" : "done"
   }
 
-  /** The files of a job that is done; made when first asked for. */
+  /** The files of a job that is done. */
   #done(id: string, now: bigint): ReadonlyArray<BatchFile> {
     const job = this.#job(id)
     const state = this.#state(job, now)
     if (state === "expired") throw caseProblem(404, "batch_job_expired", `Job ${id} has expired`)
     if (state !== "done")
       throw caseProblem(404, "batch_job_not_done", `Job ${id} is ${state}: ask again later`)
-    if (job.files === undefined) {
-      const files = [
-        ...dataFiles(job.request, job.form, job.split, this.#options.version),
-        ...supportFiles(job.request, this.#description(job))
-      ]
-      const manifest = files.map((file) => ({
-        filename: file.filename,
-        size: file.bytes.length,
-        hash: file.hash
-      }))
-      job.files = [...files, jsonFile("manifest.json", { job_id: id, files: manifest })]
+    return this.#files.get(id) ?? this.#make(job)
+  }
+
+  #make(job: Job): ReadonlyArray<BatchFile> {
+    const files = [
+      ...dataFiles(job.request, job.form, job.split, this.#options.version),
+      ...supportFiles(job.request, this.#description(job))
+    ]
+    const listed = files.map(({ filename, bytes, hash }) => ({ filename, size: bytes.length, hash }))
+    const all = [...files, jsonFile("manifest.json", { job_id: job.id, files: listed })]
+    job.size = all.reduce((sum, file) => sum + file.bytes.length, 0)
+    this.#files.set(job.id, all)
+    let held = [...this.#files.keys()].reduce((sum, id) => sum + (this.#jobs.get(id)?.size ?? 0), 0)
+    for (const id of this.#files.keys()) {
+      if (held <= MAX_HELD || id === job.id) break
+      held -= this.#jobs.get(id)?.size ?? 0
+      this.#files.delete(id)
     }
-    return job.files
+    return all
   }
 
   #listed(id: string, file: BatchFile, base: string): { readonly [key: string]: unknown } {
@@ -229,7 +245,8 @@ export class BatchJobs {
   #object(job: Job, now: bigint, state = this.#state(job, now)): { readonly [key: string]: unknown } {
     const step = BigInt(this.#options.stepMillis ?? 0) * 1_000_000n
     const isDone = state === "done" || state === "expired"
-    const size = job.files?.reduce((sum, file) => sum + file.bytes.length, 0) ?? null
+    if (state === "done" && job.size === undefined) this.#make(job)
+    const size = job.size ?? null
     const at = (time: bigint): string => UnixNanos.toIso(time)
     return {
       ...this.#description(job),

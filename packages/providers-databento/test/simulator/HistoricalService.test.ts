@@ -404,6 +404,7 @@ describe("batch", () => {
       split_duration: "day"
     })
     const details = jsonOf(await call(simulator(), "GET", "batch.get_job_details", { job_id: job.id }))
+    assert.isAbove((details as { actual_size: number }).actual_size, 1000)
     assert.include(details as object, { state: "done", record_count: 7, billed_size: 336, progress: 100 })
     const files = await filesOf(job.id)
     assert.deepEqual(
