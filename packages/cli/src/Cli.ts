@@ -11,6 +11,7 @@ import { initCommand } from "./commands/Init.ts"
 import { migrateCommand } from "./commands/Migrate.ts"
 import { queryCommand } from "./commands/Query.ts"
 import { ringCommand } from "./commands/Ring.ts"
+import { simCommand } from "./commands/Sim.ts"
 import { statusCommand } from "./commands/Status.ts"
 import { symbolsCommand } from "./commands/Symbols.ts"
 import { tailCommand } from "./commands/Tail.ts"
@@ -28,7 +29,7 @@ export const dm = Command.make("dm").pipe(
     { command: "dm query bars GLBX.MDP3:ESH6 --timeframe 5m", description: "Look at them" }
   ]),
   Command.withSubcommands([
-    { group: "Begin", commands: [demoCommand, initCommand] },
+    { group: "Begin", commands: [demoCommand, initCommand, simCommand] },
     {
       group: "Data",
       commands: [

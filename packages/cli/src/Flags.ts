@@ -6,7 +6,8 @@ import { Argument, Flag } from "effect/cli"
 const timeForms =
   "a date or time such as 2026-01-05, 2026-01-05T14:30 or 2026-01-05T14:30:00.123456789Z (UTC)"
 
-const time = (name: string, description: string) =>
+/** A moment. */
+export const time = (name: string, description: string) =>
   Flag.String(name).pipe(
     Flag.filterMap(
       (text) => Option.fromUndefinedOr(UnixNanos.parse(text)),

@@ -1,2 +1,14 @@
-/** Made-up markets for demos, tests and simulators. */
+/** Made-up markets, and a Databento of one's own that serves them: for demos, tests and development. */
+export type { BatchJobs, JobState } from "./BatchJobs.ts"
+export * from "./Catalogue.ts"
+export * from "./DatabentoSimulator.ts"
+export { ErrorCode, SystemCode } from "./GatewayRecord.ts"
+export type { HistoricalService, HistoricalServiceOptions } from "./HistoricalService.ts"
+export { type HttpFault, HttpFaults } from "./HttpFault.ts"
+export { type LiveFault, LiveFaults, type LiveFaultType } from "./LiveFault.ts"
+export type { LiveGateway, LiveGatewayOptions } from "./LiveGateway.ts"
+export type { MarketClock } from "./MarketClock.ts"
+export type { RecordTable } from "./RecordTable.ts"
+export * from "./SimulatorError.ts"
+export { ALL_SYMBOLS, type DayInterval, type Resolution, type SymbolDirectory } from "./SymbolDirectory.ts"
 export * from "./SyntheticMarket.ts"

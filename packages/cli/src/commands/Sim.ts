@@ -1,0 +1,58 @@
+/** `dm sim`: a provider of one's own, on this machine. */
+import { Command, Flag } from "effect/cli"
+import { lazily } from "../Action.ts"
+import * as Flags from "../Flags.ts"
+
+const port = (name: string, what: string) =>
+  Flags.count(name, 0, 65_535, `Port of the ${what} on 127.0.0.1. Default: any free one`)
+
+const databento = Command.make(
+  "databento",
+  {
+    livePort: port("live-port", "live gateway"),
+    httpPort: port("http-port", "historical service"),
+    data: Flag.String("data").pipe(
+      Flag.withMetavar("FILE"),
+      Flag.atLeast(0),
+      Flag.withDescription("DBN files, patterns or folders to serve; may be given several times")
+    ),
+    synthetic: Flags.toggle("synthetic", "Serve a synthetic day, also beside files. Default without --data"),
+    trades: Flags.count("trades", 1, 10_000_000, "Trades of the synthetic day. Default: 100000"),
+    rate: Flags.count("rate", 1, 100_000_000, "Live records per second and session. Default: no limit"),
+    liveFrom: Flags.time(
+      "live-from",
+      "Where in the data live sessions begin; what is before can be replayed. Default: the first record"
+    ),
+    key: Flags.text("key", "KEY", "The API key to accept. Default: a made-up one, which is printed"),
+    tls: Flags.toggle("tls", "https, with a certificate of an authority that is made on the spot")
+  },
+  (options) =>
+    lazily(
+      () => import("../actions/Sim.ts"),
+      (action, session) => action.simDatabento(session, options)
+    )
+).pipe(
+  Command.withShortDescription("Databento on this machine: live gateway and historical service"),
+  Command.withDescription(
+    "Serves DBN files or a synthetic day by Databento's own protocols, to any client, on 127.0.0.1 alone. Prints one JSON " +
+      "line when it is ready: live_port, http_port, key, and with --tls ca_file, the authority to trust, which is removed " +
+      "at the end. Runs until Ctrl-C."
+  ),
+  Command.withExamples([
+    { command: "dm sim databento --synthetic", description: "A synthetic day, as fast as clients read" },
+    {
+      command: "dm sim databento --data ~/data --rate 1000 --live-port 13000",
+      description: "Files of yours, a thousand records per second"
+    },
+    { command: "dm sim databento --tls", description: "For clients that insist on https" }
+  ])
+)
+
+export const simCommand = Command.make("sim").pipe(
+  Command.withShortDescription("Providers simulated on this machine"),
+  Command.withDescription("Providers simulated on this machine: no key, no network, no cost."),
+  Command.withExamples([
+    { command: "dm sim databento --synthetic", description: "Databento with a synthetic day" }
+  ]),
+  Command.withSubcommands([databento])
+)
