@@ -87,7 +87,10 @@ export interface AppendClaim {
 /** What became of the rows of an append. inserted + duplicates + conflicts = rows of the batch, unless `skipped`. */
 export interface AppendResult {
   readonly inserted: number
-  /** Rows whose key was there with equal content. */
+  /**
+   * Rows whose key was there with equal content. `tsRecv` and `tsInDelta` may be absent on one side: the stored row ends
+   * with what either knows.
+   */
   readonly duplicates: number
   /** Rows whose key was there with different content; both are kept, one of them as a conflict. */
   readonly conflicts: number

@@ -1,4 +1,5 @@
 import {
+  ABSENT_I32,
   ABSENT_I64,
   type AppendResult,
   type BatchContext,
@@ -253,6 +254,47 @@ describe("append", () => {
     )
     assert.deepStrictEqual(await stored(to.ids), linesOf([batch]))
     assert.match(totals(results.flat()), /^900\/\d+\/0$/)
+  })
+
+  it("ends with every capture time that any of several writers at once knows, and with the bars of their order", async () => {
+    const to = await instruments([
+      [2, 0],
+      [4, 1]
+    ])
+    const batch = trades(to, 19, { rows: 600, bursts: 0.6, absent: 0 })
+    const random = new SeededRandom(19)
+    const forgetful = (): TradeBatch => {
+      const copy = BatchRow.select(
+        batch,
+        Array.from({ length: batch.length }, (_, i) => i)
+      )
+      for (let i = 0; i < copy.length; i++) {
+        if (random.chance(0.7)) copy.columns.tsRecv[i] = ABSENT_I64
+        if (random.chance(0.7)) copy.columns.tsInDelta[i] = ABSENT_I32
+      }
+      return copy
+    }
+    const writers = await Promise.all([store.connect(), store.connect(), store.connect()])
+    const results = await Promise.all(
+      writers.map((writer, i) => {
+        const parts = [forgetful(), forgetful(), ...(i === 0 ? [batch] : [])]
+        return store.run(appendAll(writer, parts, i === 1 ? "replace" : "keep"))
+      })
+    )
+    assert.strictEqual(totals(results.flat()), `600/${6 * 600}/0`)
+    const rows = await store.sql<{ readonly line: string }>(
+      `SELECT concat_ws(' ', instrument_id, trade_key, (extract(epoch FROM ts) * 1000000000 + ts_ns)::int8,
+                (extract(epoch FROM ts_recv) * 1000000000 + ts_recv_ns)::int8, ts_in_delta) AS line
+       FROM trade WHERE instrument_id = ANY($1)`,
+      [to.ids]
+    )
+    const { columns: c } = batch
+    assert.sameMembers(
+      rows.map((row) => row.line),
+      Array.from({ length: 600 }, (_, i) =>
+        [c.instrument[i], c.tradeKey[i], c.tsEvent[i], c.tsRecv[i], c.tsInDelta[i]].join(" ")
+      )
+    )
   })
 
   it("makes partitions that another process removed", async () => {
