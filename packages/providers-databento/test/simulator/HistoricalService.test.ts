@@ -510,25 +510,6 @@ const unzip = (bytes: Buffer): Map<string, Buffer> => {
   return entries
 }
 
-describe("jobs that take time", () => {
-  const simulator = simulatorFor({ http: { batchStepMillis: 150 } })
-
-  it("are queued, processed and then done", async () => {
-    const form = { dataset: DATASET, ...day, symbols: "AB", schema: "trades" }
-    const job = jsonOf(await call(simulator(), "POST", "batch.submit_job", form)) as { id: string }
-    const state = async () =>
-      (
-        jsonOf(await call(simulator(), "GET", "batch.get_job_details", { job_id: job.id })) as {
-          state: string
-        }
-      ).state
-    assert.equal((await call(simulator(), "GET", "batch.list_files", { job_id: job.id })).status, 404)
-    const seen = new Set<string>()
-    while (!seen.has("done")) seen.add(await state())
-    assert.deepEqual([...seen], ["queued", "processing", "done"])
-  })
-})
-
 describe("http faults", () => {
   const simulator = simulatorFor()
   const form = { dataset: DATASET, ...day, encoding: "dbn" }
