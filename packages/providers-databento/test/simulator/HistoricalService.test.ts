@@ -353,6 +353,25 @@ describe("metadata and symbology", () => {
     )
   })
 
+  it("prints the symbols that were asked for", async () => {
+    const form = { start: "2026-01-05", end: "2026-01-07", encoding: "csv", map_symbols: "true" }
+    const symbolsOf = async (more: { readonly [name: string]: string }) => {
+      const { body } = await post("timeseries.get_range", { ...form, ...more })
+      return body
+        .toString()
+        .trim()
+        .split("\n")
+        .slice(1)
+        .map((line) => line.split(",").at(-1))
+    }
+    const continuous = await symbolsOf({ stype_in: "continuous", symbols: "ES.c.0" })
+    assert.deepEqual([...new Set(continuous)], ["ES.c.0"])
+    const ids = await symbolsOf({ stype_in: "product_id", stype_out: "native", symbols: "2" })
+    assert.deepEqual(ids, ["ESM6", "ESM6"])
+    const rolled = await symbolsOf({ stype_in: "continuous", stype_out: "raw_symbol", symbols: "ES.c.0" })
+    assert.deepEqual(rolled, ["ESH6", "ESH6", "ESH6", "ESM6", "ESM6"])
+  })
+
   it("makes bars from trades", async () => {
     const bars = await post("timeseries.get_range", {
       schema: "ohlcv-1d",
