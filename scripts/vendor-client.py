@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 
 import databento as db
@@ -33,10 +34,16 @@ id_of = {symbol: int(entry[0]["symbol"]) for symbol, entry in truth.mappings.ite
 of_symbols = [r for r in all_trades if r.instrument_id in {id_of[s] for s in SYMBOLS}]
 
 
+def connect(sim=simulator, key=None, **options):
+    """A live client. The gateway takes five new connections per second; above, this client waits for half a minute."""
+    time.sleep(0.25)
+    return db.Live(key=key or sim["key"], gateway="127.0.0.1", port=sim["live_port"], **options)
+
+
 def live(expected, symbols, sim=simulator, stop_at=None, **options):
     """Streams until as many trades as expected are there; gives trades and all other records."""
     start = options.pop("start", None)
-    client = db.Live(key=sim["key"], gateway="127.0.0.1", port=sim["live_port"], **options)
+    client = connect(sim, **options)
     trades, others, done = [], [], threading.Event()
 
     def on_record(record):
@@ -105,7 +112,7 @@ check("replay: completed", finished, ["Finished trades replay"])
 
 def live_bytes(schema, count, **options):
     """Records of another schema as bytes, in the order of arrival, and the system messages."""
-    client = db.Live(key=simulator["key"], gateway="127.0.0.1", port=simulator["live_port"])
+    client = connect()
     records, messages, done = [], [], threading.Event()
 
     def on_record(record):
@@ -134,7 +141,7 @@ records, messages = live_bytes("trades", len(of_symbols), stype_in="instrument_i
 check("instrument_id: records", records == [bytes(r) for r in of_symbols], True)
 
 try:
-    wrong = db.Live(key="db-" + "x" * 29, gateway="127.0.0.1", port=simulator["live_port"])
+    wrong = connect(key="db-" + "x" * 29)
     wrong.subscribe(dataset=DATASET, schema="trades", symbols="AA")
     check("wrong key", "accepted", "refused")
 except BentoError as error:

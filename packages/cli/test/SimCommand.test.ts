@@ -88,7 +88,9 @@ describe("dm sim databento", () => {
     const { stderr } = await simulated(["--data", day, "--key", "db-mine"], "SIGINT", async (ready) => {
       assert.strictEqual(ready.key, "db-mine")
       assert.isNull(ready.ca_file)
-      const busy = await place.run(["sim", "databento", "--live-port", String(ready.live_port)])
+      const busy = await place.run([
+        ...["sim", "databento", "--trades", "10", "--live-port", String(ready.live_port)]
+      ])
       assert.strictEqual(busy.code, 1)
       assert.match(busy.stderr, /dm: databento simulator: live gateway on port \d+: .*EADDRINUSE/)
     })

@@ -15,7 +15,7 @@ import { Effect, type Scope } from "effect"
 import type { Action } from "../Action.ts"
 import { CommandError } from "../ExitCode.ts"
 import { expand } from "../FilePattern.ts"
-import { fileProblem } from "../FileProblem.ts"
+import { fileProblem, problemText } from "../FileProblem.ts"
 import { plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import type { Session } from "../Session.ts"
@@ -47,7 +47,10 @@ const loadCatalogue = (options: Options, cwd: string): Effect.Effect<Catalogue, 
         Effect.provide(NodeFileSystem.layer)
       )
     if (options.synthetic || options.data.length === 0)
-      builder.addSynthetic(new SyntheticMarket({ trades: options.trades ?? defaultTrades }))
+      yield* Effect.try({
+        try: () => builder.addSynthetic(new SyntheticMarket({ trades: options.trades ?? defaultTrades })),
+        catch: (cause) => new CommandError({ message: `sim databento: ${problemText(cause)}` })
+      })
     const catalogue = builder.build()
     if (catalogue.datasets.size === 0)
       return yield* new CommandError({ message: "sim databento: there is no market data in these files" })

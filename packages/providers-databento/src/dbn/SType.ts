@@ -36,6 +36,9 @@ const aliases: { readonly [text: string]: KnownSType } = {
   cms: "cms_symbol"
 }
 
+/** The type that a text names, older spellings included; undefined where it names none that this codec knows. */
+export const knownStype = (text: string): KnownSType | undefined => stypes[stypeCode(text) ?? -1]
+
 /** Name of a code; null for the null code. */
 export const stypeFromCode = (code: number): SType | null =>
   code === NULL_STYPE ? null : (stypes[code] ?? `stype-${code}`)

@@ -25,7 +25,7 @@ import type { SyntheticMarket } from "./SyntheticMarket.ts"
 
 /** Settings of a catalogue. */
 export interface CatalogueOptions {
-  /** Most bytes of records; default 2 GiB. More is refused. */
+  /** Most bytes of records; default 2 GiB, at most 4 GiB. More is refused. */
   readonly maxBytes?: number | undefined
 }
 
@@ -163,6 +163,8 @@ const parentSuffix: { readonly [instrumentClass: string]: string } = {
   Y: "SPOT"
 }
 
+const GIB = 1024 ** 3
+
 /** Gathers DBN into a catalogue. */
 export class CatalogueBuilder {
   readonly #datasets = new Map<string, DatasetBuilder>()
@@ -170,7 +172,7 @@ export class CatalogueBuilder {
   #bytes = 0
 
   constructor(options: CatalogueOptions = {}) {
-    this.#maxBytes = options.maxBytes ?? 2 * 1024 * 1024 * 1024
+    this.#maxBytes = Math.min(options.maxBytes ?? 2 * GIB, 4 * GIB - 1)
   }
 
   /** A reader of one DBN input in chunks. Throws `DbnError` for what is no DBN, is cut off, or does not fit. */

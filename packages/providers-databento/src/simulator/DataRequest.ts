@@ -1,14 +1,13 @@
 /** A request for market data, resolved: what `timeseries.get_range`, the counting calls and batch jobs have in common. */
 
-import { encodeMetadata } from "../dbn/DbnMetadata.ts"
+import { decodeMetadata, encodeMetadata } from "../dbn/DbnMetadata.ts"
 import type { KnownSchema } from "../dbn/DbnSchema.ts"
 import type { DbnVersion } from "../dbn/Layout.ts"
 import type { RecordBlock } from "../dbn/RecordBlock.ts"
 import { CsvLines, JsonLines } from "../dbn/RecordText.ts"
 import { rtypeOfSchema } from "../dbn/Rtype.ts"
 import type { KnownSType } from "../dbn/SType.ts"
-import type { SymbolSource } from "../dbn/SymbolMap.ts"
-import { indexDay } from "../dbn/SymbolMap.ts"
+import { indexDay, type SymbolSource, TsSymbolMap } from "../dbn/SymbolMap.ts"
 import { zstdChunks } from "../dbn/ZstdEncoder.ts"
 import type { Catalogue, SimulatedDataset } from "./Catalogue.ts"
 import { caseProblem } from "./HttpReply.ts"
@@ -106,11 +105,19 @@ const header = (request: DataRequest, range: Range, version: DbnVersion): Uint8A
   )
 }
 
-/** Symbols of records as text answers print them: the raw symbol of the day. */
-const symbolsOf = (dataset: SimulatedDataset): SymbolSource => ({
-  symbolOf: (block, position) =>
-    dataset.symbols.rawSymbol(block.words[position + 1]! >>> 0, indexDay(block, position))
-})
+/**
+ * Symbols of records as text answers print them: what was asked for, as the header of the same answer in DBN maps it; the
+ * raw symbol of the day where everything was asked for.
+ */
+const symbolsOf = (request: DataRequest, range: Range, version: DbnVersion): SymbolSource => {
+  const { symbols } = request.dataset
+  if (!isAll(request.symbols) && [request.stypeIn, request.stypeOut].includes("instrument_id"))
+    return TsSymbolMap.fromMetadata(decodeMetadata(header(request, range, version)))
+  return {
+    symbolOf: (block, position) =>
+      symbols.rawSymbol(block.words[position + 1]! >>> 0, indexDay(block, position))
+  }
+}
 
 /** Positions `[from, to)` of a selection as bytes of a whole file or answer, in bounded pieces. */
 export function* encoded(
@@ -143,7 +150,7 @@ function* plainBytes(
   const options = {
     prettyPx: form.prettyPx,
     prettyTs: form.prettyTs,
-    symbols: form.mapSymbols ? symbolsOf(request.dataset) : undefined
+    symbols: form.mapSymbols ? symbolsOf(request, range, version) : undefined
   }
   const lines =
     form.encoding === "csv" ? new CsvLines(options) : new JsonLines({ ...options, shape: "vendor" })

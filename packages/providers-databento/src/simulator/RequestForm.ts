@@ -2,7 +2,7 @@
 import { UnixNanos } from "@data-manager/core"
 import { type KnownSchema, schemas } from "../dbn/DbnSchema.ts"
 import { dateFromIso, dayOfDate, dayOfNanos, NANOS_PER_DAY } from "../dbn/IsoDate.ts"
-import { type KnownSType, stypes } from "../dbn/SType.ts"
+import { type KnownSType, knownStype, stypes } from "../dbn/SType.ts"
 import type { Catalogue, SimulatedDataset } from "./Catalogue.ts"
 import { caseProblem, parameterProblem } from "./HttpReply.ts"
 import { ALL_SYMBOLS } from "./SymbolDirectory.ts"
@@ -67,7 +67,8 @@ export class RequestForm {
   }
 
   stype(name: "stype_in" | "stype_out"): KnownSType {
-    return this.choice(name, stypes, name === "stype_in" ? "raw_symbol" : "instrument_id")
+    const known = knownStype(this.text(name) ?? "")
+    return known ?? this.choice(name, stypes, name === "stype_in" ? "raw_symbol" : "instrument_id")
   }
 
   /** The symbols asked for; `ALL_SYMBOLS` where none are named. */

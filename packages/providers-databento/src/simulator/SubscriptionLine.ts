@@ -1,7 +1,7 @@
 /** Authentication and subscription lines as what they ask for, or what is wrong with them. */
 import { UnixNanos } from "@data-manager/core"
 import { type KnownSchema, schemas } from "../dbn/DbnSchema.ts"
-import { type KnownSType, stypes } from "../dbn/SType.ts"
+import { type KnownSType, knownStype, stypes } from "../dbn/SType.ts"
 import type { LineFields } from "./GatewayLine.ts"
 import { ErrorCode } from "./GatewayRecord.ts"
 
@@ -90,7 +90,7 @@ const startTime = (text: string | undefined): bigint | undefined | LineProblem =
 /** A subscription line. */
 export const subscription = (fields: LineFields): Subscription | LineProblem => {
   const schema = choice(fields, "schema", schemas)
-  const stypeIn = choice(fields, "stype_in", stypes, "raw_symbol")
+  const stypeIn = knownStype(fields.get("stype_in") ?? "") ?? choice(fields, "stype_in", stypes, "raw_symbol")
   const snapshot = choice(fields, "snapshot", ["0", "1"], "0")
   const isLast = choice(fields, "is_last", ["0", "1"], "1")
   const start = startTime(fields.get("start"))

@@ -353,6 +353,25 @@ describe("metadata and symbology", () => {
     )
   })
 
+  it("prints the symbols that were asked for", async () => {
+    const form = { start: "2026-01-05", end: "2026-01-07", encoding: "csv", map_symbols: "true" }
+    const symbolsOf = async (more: { readonly [name: string]: string }) => {
+      const { body } = await post("timeseries.get_range", { ...form, ...more })
+      return body
+        .toString()
+        .trim()
+        .split("\n")
+        .slice(1)
+        .map((line) => line.split(",").at(-1))
+    }
+    const continuous = await symbolsOf({ stype_in: "continuous", symbols: "ES.c.0" })
+    assert.deepEqual([...new Set(continuous)], ["ES.c.0"])
+    const ids = await symbolsOf({ stype_in: "product_id", stype_out: "native", symbols: "2" })
+    assert.deepEqual(ids, ["ESM6", "ESM6"])
+    const rolled = await symbolsOf({ stype_in: "continuous", stype_out: "raw_symbol", symbols: "ES.c.0" })
+    assert.deepEqual(rolled, ["ESH6", "ESH6", "ESH6", "ESM6", "ESM6"])
+  })
+
   it("makes bars from trades", async () => {
     const bars = await post("timeseries.get_range", {
       schema: "ohlcv-1d",
@@ -509,25 +528,6 @@ const unzip = (bytes: Buffer): Map<string, Buffer> => {
   }
   return entries
 }
-
-describe("jobs that take time", () => {
-  const simulator = simulatorFor({ http: { batchStepMillis: 150 } })
-
-  it("are queued, processed and then done", async () => {
-    const form = { dataset: DATASET, ...day, symbols: "AB", schema: "trades" }
-    const job = jsonOf(await call(simulator(), "POST", "batch.submit_job", form)) as { id: string }
-    const state = async () =>
-      (
-        jsonOf(await call(simulator(), "GET", "batch.get_job_details", { job_id: job.id })) as {
-          state: string
-        }
-      ).state
-    assert.equal((await call(simulator(), "GET", "batch.list_files", { job_id: job.id })).status, 404)
-    const seen = new Set<string>()
-    while (!seen.has("done")) seen.add(await state())
-    assert.deepEqual([...seen], ["queued", "processing", "done"])
-  })
-})
 
 describe("http faults", () => {
   const simulator = simulatorFor()

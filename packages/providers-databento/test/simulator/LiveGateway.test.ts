@@ -162,6 +162,15 @@ describe("live gateway", () => {
     assert.equal(refused, "ECONNREFUSED")
   })
 
+  it("is a layer", () =>
+    Effect.runPromise(
+      Effect.gen(function* () {
+        const { live, http, key } = yield* DatabentoSimulator
+        assert.notEqual(live.port, http.port)
+        assert.equal(key.length, 32)
+      }).pipe(Effect.provide(DatabentoSimulator.layer({ catalogue: syntheticCatalogue })))
+    ))
+
   it("says which port cannot be had", () =>
     withSimulator({}, async (simulator) => {
       const error = await Effect.runPromise(
