@@ -24,8 +24,8 @@ import { NativeInstrumentMap } from "./NativeInstrumentMap.ts"
 /** Id of this provider in registries, runs and batches. */
 export const PROVIDER_ID = "databento"
 
-/** Definitions registered in one transaction. */
-export const CLAIMS_PER_REGISTRATION = 10_000
+/** Claims registered in one transaction: what is asked, looked up and written for more would make the largest heap of all. */
+export const CLAIMS_PER_REGISTRATION = 2_000
 
 /** Instruments of one header's mappings; `instruments[i]` is that of `claims[i]`. */
 export interface MappedInstruments {
@@ -85,8 +85,9 @@ export class DbnInstruments {
   readonly learn = Effect.fnUntraced(
     { self: this },
     function* (this: DbnInstruments, claims: ReadonlyArray<ListingClaim>) {
-      if (claims.length === 0) return []
-      const instruments = yield* this.#register(claims)
+      const instruments: Array<Instrument> = []
+      for (let from = 0; from < claims.length; from += CLAIMS_PER_REGISTRATION)
+        instruments.push(...(yield* this.#register(claims.slice(from, from + CLAIMS_PER_REGISTRATION))))
       for (const [i, claim] of claims.entries()) {
         const instrument = instruments[i]!
         this.#directory.set(instrument.id, instrument)
