@@ -7,7 +7,6 @@
  */
 import { createHash } from "node:crypto"
 import {
-  ABSENT_I64,
   batchContext,
   type Coverage,
   type FileEvent,
@@ -29,22 +28,21 @@ import {
 } from "@data-manager/core"
 import { type Cause, Effect, FileSystem, type PlatformError, Queue, type Scope, Stream } from "effect"
 import { DbnBatches } from "./DbnBatches.ts"
-import { DEFAULT_PRICE_SCALE, DEFAULT_SIZE_SCALE, DefinitionClaims } from "./DefinitionClaims.ts"
+import { DefinitionClaims } from "./DefinitionClaims.ts"
 import { DbnDecoder } from "./dbn/DbnDecoder.ts"
 import { DbnError } from "./dbn/DbnError.ts"
 import type { DbnMetadata } from "./dbn/DbnMetadata.ts"
-import { decodeRecord, type SymbolMappingRecord } from "./dbn/DbnRecord.ts"
-import { dayOfNanos, NANOS_PER_DAY } from "./dbn/IsoDate.ts"
+import { decodeRecord } from "./dbn/DbnRecord.ts"
+import { dayOfNanos } from "./dbn/IsoDate.ts"
 import type { DbnVersion } from "./dbn/Layout.ts"
 import { datasetOf, venueOf } from "./dbn/Publisher.ts"
 import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { Rtype, rtypeEntry, rtypeName } from "./dbn/Rtype.ts"
 import { UNDEF_TIMESTAMP } from "./dbn/Sentinel.ts"
 import { symbolIntervals } from "./dbn/SymbolMap.ts"
+import { indexTimes } from "./IndexTime.ts"
+import { daysClaim, mappingClaim, PROVIDER_ID } from "./MappingClaim.ts"
 import { NativeInstrumentMap } from "./NativeInstrumentMap.ts"
-
-/** Id of this provider in registries, runs and batches. */
-export const PROVIDER_ID = "databento"
 
 /** Rows per batch, and so per transaction, of an import. */
 export const IMPORT_BATCH_ROWS = 131_072
@@ -342,16 +340,10 @@ class FileReader {
   #claimsOf(metadata: DbnMetadata): ReadonlyArray<ListingClaim> {
     try {
       const isNamed = metadata.stypeOut === "raw_symbol" || metadata.stypeIn === "raw_symbol"
-      return symbolIntervals(metadata).map((interval) => ({
-        provider: PROVIDER_ID,
-        dataset: metadata.dataset,
-        // The text of a parent or continuous request is no raw symbol: the number stands alone until a definition names it.
-        rawSymbol: isNamed ? interval.symbol : undefined,
-        nativeId: interval.instrumentId,
-        valid: { start: BigInt(interval.start) * NANOS_PER_DAY, end: BigInt(interval.end) * NANOS_PER_DAY },
-        defaultPriceScale: DEFAULT_PRICE_SCALE,
-        defaultSizeScale: DEFAULT_SIZE_SCALE
-      }))
+      // The text of a parent or continuous request is no raw symbol.
+      return symbolIntervals(metadata).map(({ symbol, instrumentId, start, end }) =>
+        daysClaim(metadata.dataset, instrumentId, isNamed ? symbol : undefined, start, end)
+      )
     } catch (cause) {
       this.#notes.push(`mappings not usable: ${cause instanceof Error ? cause.message : String(cause)}`)
       return []
@@ -387,26 +379,9 @@ class FileReader {
       if (record.type === "instrument_def") this.#definitions.add(record)
     } else if (rtype === Rtype.symbolMapping) {
       const record = decodeRecord(block, position)
-      if (record.type === "symbol_mapping") this.#tell(record)
+      const claim = record.type === "symbol_mapping" ? mappingClaim(this.#header.dataset, record) : undefined
+      if (claim !== undefined) this.#told.push(claim)
     }
-  }
-
-  #tell(record: SymbolMappingRecord): void {
-    if (record.stypeOutSymbol === "") return
-    const day = dayOfNanos(record.tsEvent === UNDEF_TIMESTAMP ? 0n : record.tsEvent)
-    const defined =
-      record.startTs !== UNDEF_TIMESTAMP && record.endTs !== UNDEF_TIMESTAMP && record.startTs < record.endTs
-    const startDay = defined ? Math.min(day, dayOfNanos(record.startTs)) : day
-    const endDay = defined ? Math.max(day, dayOfNanos(record.endTs - 1n)) + 1 : day + 1
-    this.#told.push({
-      provider: PROVIDER_ID,
-      dataset: this.#header.dataset,
-      rawSymbol: record.stypeOutSymbol,
-      nativeId: record.instrumentId,
-      valid: { start: BigInt(startDay) * NANOS_PER_DAY, end: BigInt(endDay) * NANOS_PER_DAY },
-      defaultPriceScale: DEFAULT_PRICE_SCALE,
-      defaultSizeScale: DEFAULT_SIZE_SCALE
-    })
   }
 
   readonly #registerDefinitions = Effect.fnUntraced(
@@ -428,7 +403,7 @@ class FileReader {
     if (unknown.length > 0) {
       const claims = this.#ids
         .unknownOf(ids, times, unknown)
-        .map(({ nativeId, day }) => this.#namelessClaim(nativeId, day))
+        .map(({ nativeId, day }) => daysClaim(this.#header.dataset, nativeId, undefined, day, day + 1))
       yield* this.#registerMapped(claims)
       unknown = this.#ids.assign(ids, times, unknown)
     }
@@ -436,18 +411,6 @@ class FileReader {
     if (batch.length > 0) this.#lastIndexTime = timeOf(times, batch.length - 1)
     yield* Queue.offer(this.#queue, { _tag: "Batch", batch, bytesRead: this.#bytesRead })
   })
-
-  /** A number that no mapping explains, on one day. */
-  #namelessClaim(nativeId: number, day: number): ListingClaim {
-    return {
-      provider: PROVIDER_ID,
-      dataset: this.#header.dataset,
-      nativeId,
-      valid: { start: BigInt(day) * NANOS_PER_DAY, end: BigInt(day + 1) * NANOS_PER_DAY },
-      defaultPriceScale: DEFAULT_PRICE_SCALE,
-      defaultSizeScale: DEFAULT_SIZE_SCALE
-    }
-  }
 
   #end(failed: ProviderError | undefined): FileEvent {
     const notStored = new Map(this.#batches.notStored)
@@ -493,19 +456,6 @@ class FileReader {
       return range === undefined ? [] : [{ instrument: mapped.instruments[i]!.id, schema, range }]
     })
   }
-}
-
-/** Words of each row's index time: `tsRecv` where the kind has it. */
-const indexTimes = (batch: MarketBatch): Int32Array => {
-  if (batch._tag === "BarBatch") return batch.words.tsEvent
-  const { tsRecv, tsEvent } = batch.columns
-  for (let row = 0; row < batch.length; row++)
-    if (tsRecv[row] === ABSENT_I64) {
-      // Rare enough to pay a copy: rows without a receive time are dated by their event time.
-      const times = BigInt64Array.from(tsRecv, (time, i) => (time === ABSENT_I64 ? tsEvent[i]! : time))
-      return new Int32Array(times.buffer)
-    }
-  return batch.words.tsRecv
 }
 
 const timeOf = (words: Int32Array, row: number): bigint =>
