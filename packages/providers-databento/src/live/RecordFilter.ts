@@ -3,7 +3,7 @@
  * the session did, ones of symbols that nobody wants any more. Works on records, not on rows of batches, so that trade
  * keys count what is given and nothing else. A session that filters nothing does not pass through here.
  */
-import { MarketSchema } from "@data-manager/core"
+import { MarketSchema, UnixNanos } from "@data-manager/core"
 import { RecordBlock } from "../dbn/RecordBlock.ts"
 import { Rtype } from "../dbn/Rtype.ts"
 import { ReplayFilter } from "./ReplayFilter.ts"
@@ -49,8 +49,10 @@ const rowRecords = (mbp1Schema: "mbp-1" | "tbbo"): ReadonlyArray<RowRecord | und
 
 /** From which rows on an instrument that has just been subscribed is complete. */
 interface Beginning {
-  /** Gateway time of the subscription, ns. */
+  /** Gateway time of the subscription, ns, a whole microsecond; and its words. */
   readonly start: bigint
+  readonly startLow: number
+  readonly startHigh: number
   readonly codes: ReadonlySet<number>
   /** Instruments that gave rows before were subscribed before; false where the whole session is new. */
   readonly spareSeen: boolean
@@ -66,7 +68,7 @@ export class RecordFilter {
   #beginnings: Array<Beginning> = []
   /** Vendor ids nobody wants, by schema code. */
   #muted: ReadonlyMap<number, ReadonlySet<number>> = new Map()
-  #words = new Int32Array(0)
+  #words: Int32Array<ArrayBuffer> = new Int32Array(0)
 
   constructor(seen: SeenRows, mbp1Schema: "mbp-1" | "tbbo") {
     this.#seen = seen
@@ -97,7 +99,15 @@ export class RecordFilter {
    * trade keys count from that. It is left out where it began before `start`.
    */
   begin(start: bigint, codes: ReadonlySet<number>, spareSeen: boolean): void {
-    this.#beginnings.push({ start, codes, spareSeen, left: new Map() })
+    const whole = UnixNanos.ceilMicros(start) * UnixNanos.PerMicro
+    this.#beginnings.push({
+      start: whole,
+      startLow: Number(whole & 0xffffffffn),
+      startHigh: Number(whole >> 32n),
+      codes,
+      spareSeen,
+      left: new Map()
+    })
   }
 
   /** Whatever was in flight at the start has arrived by now. */
@@ -112,28 +122,39 @@ export class RecordFilter {
 
   /** The block without what is left out. Uses memory of the filter: valid until the next call. */
   apply(block: RecordBlock): RecordBlock {
-    if (this.#words.length < block.end - block.start) this.#words = new Int32Array(block.end - block.start)
-    const { words } = block
-    const out = this.#words as Int32Array<ArrayBuffer>
+    const { words, start, end } = block
+    let run = start
     let to = 0
-    let kept = 0
-    for (let p = block.start; p < block.end; p += words[p]! & 0xff) {
-      if (!this.#keeps(words, p)) continue
+    let dropped = 0
+    for (let p = start; p < end; ) {
       const next = p + (words[p]! & 0xff)
-      out.set(words.subarray(p, next), to)
-      to += next - p
-      kept += 1
+      if (!this.#keeps(words, p)) {
+        to = this.#copy(words, run, p, to, end - start)
+        run = next
+        dropped += 1
+      }
+      p = next
     }
     if (this.#replay?.isDone === true) this.#replay = undefined
-    if (kept === block.length) return block
+    if (dropped === 0) return block
+    to = this.#copy(words, run, end, to, end - start)
+    const kept = this.#words
+    const bytes = new Uint8Array(kept.buffer)
     return new RecordBlock({
       ...block,
-      bytes: new Uint8Array(out.buffer),
-      words: out,
+      bytes,
+      words: kept,
       start: 0,
       end: to,
-      length: kept
+      length: block.length - dropped
     })
+  }
+
+  /** Moves records `[from, until)` behind the ones kept so far; `most` is what may become of all. */
+  #copy(words: Int32Array, from: number, until: number, to: number, most: number): number {
+    if (this.#words.length < most) this.#words = new Int32Array(most)
+    this.#words.set(words.subarray(from, until), to)
+    return to + until - from
   }
 
   #keeps(words: Int32Array, p: number): boolean {
@@ -164,6 +185,9 @@ export class RecordFilter {
     low: number,
     high: number
   ): boolean {
+    // Rows since the start are whole: the usual case, decided by two words.
+    const { startLow, startHigh } = beginning
+    if (high > startHigh || (high === startHigh && low >>> 0 >= startLow)) return true
     if (!beginning.codes.has(code)) return true
     const key = native * 65536 + publisher
     const left = beginning.left.get(code) ?? new Map<number, bigint>()

@@ -82,8 +82,9 @@ export const realSleep = (millis: number): Effect.Effect<void> =>
 /** Waits, in real time, until something holds. */
 export const until = (holds: () => boolean, what: string): Effect.Effect<void> =>
   Effect.gen(function* () {
-    for (let waited = 0; !holds(); waited += 2) {
-      if (waited > 15_000) return yield* Effect.die(new Error(`still not: ${what}`))
+    const began = performance.now()
+    while (!holds()) {
+      if (performance.now() - began > 12_000) return yield* Effect.die(new Error(`still not: ${what}`))
       yield* realSleep(2)
     }
   })
