@@ -29,6 +29,8 @@ import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 const Rows = 2_000_000
 const Rounds = 7
 const Pings = 1000
+/** The default of live streams, for both. */
+const BatchRows = 8192
 const dataset = "DBEQ.BASIC"
 /** How the sender is told which of its ports does what. */
 const kinds = ["liveTrades", "plainTrades", "livePings", "plainPings"] as const
@@ -134,7 +136,10 @@ type OnBatch = (batch: MarketBatch) => boolean
 const plain = (port: number, onBatch: OnBatch): Promise<void> =>
   new Promise((resolve) => {
     const decoder = new DbnDecoder({ upgrade: 3 })
-    const batches = new DbnBatches({ context: batchContext({ provider: "databento", dataset }) })
+    const batches = new DbnBatches({
+      context: batchContext({ provider: "databento", dataset }),
+      batchRows: BatchRows
+    })
     const emit = (batch: MarketBatch): void => {
       if (!onBatch(batch)) socket.destroy()
     }

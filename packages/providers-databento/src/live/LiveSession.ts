@@ -1,6 +1,6 @@
 /** One TCP session: connect, authenticate, subscribe, start, and carry records into the intake until it ends. */
 import { ProviderMalformed, TradeKey } from "@data-manager/core"
-import { Clock, Deferred, Effect, type Scope } from "effect"
+import { Clock, Deferred, Effect, type Scope, Semaphore } from "effect"
 import type { DbnMetadata } from "../dbn/DbnMetadata.ts"
 import type { ByteBudget } from "./EventQueue.ts"
 import { connectGateway, type GatewayAddress, type GatewaySocket, type SocketEnd } from "./GatewaySocket.ts"
@@ -19,6 +19,8 @@ import type { SessionEnd } from "./SessionEnd.ts"
 const AUTHENTICATION_TIMEOUT = "30 seconds"
 /** A session is hung this long after a heartbeat is due. */
 const SILENCE_GRACE_SECONDS = 10
+/** For the socket to be read after the process was held up. */
+const WAKING_MILLIS = 100
 /** How long a session's start may still meet what began before it. */
 const BEGINNING_MILLIS = 5000
 
@@ -35,7 +37,8 @@ export interface SessionOptions {
   readonly address: GatewayAddress
   readonly request: SessionRequest
   readonly key: string
-  readonly subscriptions: ReadonlyArray<SessionSubscription>
+  /** What to ask for, called once when the key is accepted. */
+  readonly subscriptions: () => ReadonlyArray<SessionSubscription>
   readonly intake: LiveIntake
   readonly budget: ByteBudget
   /** The header has come: data follows. */
@@ -49,6 +52,8 @@ export class LiveSession {
   readonly #authenticated = Deferred.makeUnsafe<void>()
   readonly #ended = Deferred.makeUnsafe<void>()
   readonly #rate = new RateWindow(SUBSCRIPTIONS_PER_SECOND)
+  /** Lines of one request stay together. */
+  readonly #sending = Semaphore.makeUnsafe(1)
   readonly #silenceMillis: number
   #clock: Clock.Clock | undefined
   #socket: GatewaySocket | undefined
@@ -58,7 +63,9 @@ export class LiveSession {
   /** When the last bytes came, milliseconds. */
   lastBytesAt = 0
   isPaused = false
-  /** Subscriptions can be added. */
+  /** What is wanted beyond `subscriptions` has to be sent by `subscribe` from now on. */
+  acceptsSubscriptions = false
+  /** Data was asked for. */
   isStreaming = false
   sessionId: string | undefined
 
@@ -80,6 +87,7 @@ export class LiveSession {
   finish(end: SessionEnd): void {
     this.#end ??= end
     this.isStreaming = false
+    this.acceptsSubscriptions = false
     Deferred.doneUnsafe(this.#ended, Effect.void)
   }
 
@@ -92,7 +100,11 @@ export class LiveSession {
   }
 
   /** Sends a further subscription, at the pace that the gateway allows. */
-  subscribe(subscription: LiveSubscription, id: number, start?: bigint): Effect.Effect<void> {
+  subscribe(subscription: LiveSubscription, id: number): Effect.Effect<void> {
+    return this.#sending.withPermits(1)(this.#send(subscription, id))
+  }
+
+  #send(subscription: LiveSubscription, id: number, start?: bigint): Effect.Effect<void> {
     return Effect.forEach(
       subscriptionLines(subscription, id, start),
       (line) =>
@@ -133,19 +145,38 @@ export class LiveSession {
         })
         return yield* Effect.never
       }
-      for (const { subscription, id, start } of this.#options.subscriptions)
-        yield* this.subscribe(subscription, id, start)
-      this.#socket?.write(START_SESSION)
+      yield* this.#sending.withPermits(1)(this.#sendAll)
       this.lastBytesAt = this.#now()
       this.isStreaming = true
     })
   )
 
+  readonly #sendAll: Effect.Effect<void> = Effect.suspend(() => {
+    this.acceptsSubscriptions = true
+    return Effect.andThen(
+      Effect.forEach(
+        this.#options.subscriptions(),
+        (each) => this.#send(each.subscription, each.id, each.start),
+        {
+          discard: true
+        }
+      ),
+      Effect.sync(() => this.#socket?.write(START_SESSION))
+    )
+  })
+
   /** Ends the session when nothing was heard for too long. While we do not read, nothing can be heard. */
   readonly #watch: Effect.Effect<never> = Effect.suspend(() => {
-    const silent = this.isPaused ? 0 : this.#now() - this.lastBytesAt
+    const silent = this.#silentMillis()
     if (silent < this.#silenceMillis)
       return Effect.andThen(Effect.sleep(this.#silenceMillis - silent), this.#watch)
+    // It may be us who were asleep: bytes that have come meanwhile are read first.
+    return Effect.andThen(Effect.sleep(WAKING_MILLIS), this.#judgeSilence)
+  })
+
+  readonly #judgeSilence: Effect.Effect<never> = Effect.suspend(() => {
+    const silent = this.#silentMillis()
+    if (silent < this.#silenceMillis) return this.#watch
     const seconds = Math.round(silent / 1000)
     this.finish({
       _tag: "Silent",
@@ -153,6 +184,10 @@ export class LiveSession {
     })
     return Effect.never
   })
+
+  #silentMillis(): number {
+    return this.isPaused ? 0 : this.#now() - this.lastBytesAt
+  }
 
   readonly #onBytes = (chunk: Uint8Array, socket: GatewaySocket): boolean => {
     if (this.#end !== undefined) return true
@@ -238,8 +273,7 @@ export class LiveSession {
   }
 
   #close(): void {
-    this.isStreaming = false
-    this.#end ??= sessionOver
+    this.finish(sessionOver)
     this.#protocol.close()
   }
 }

@@ -8,6 +8,7 @@ import { RecordBlock } from "../dbn/RecordBlock.ts"
 import { Rtype } from "../dbn/Rtype.ts"
 import { ReplayFilter } from "./ReplayFilter.ts"
 import { nanosOf, type SeenRows } from "./SeenRows.ts"
+import type { MutedIds } from "./SubscriptionSet.ts"
 
 /** Rows this much older than the session's start are no longer in flight when it starts. */
 const IN_FLIGHT_NANOS = 60_000_000_000n
@@ -67,7 +68,7 @@ export class RecordFilter {
   #replay: ReplayFilter | undefined
   #beginnings: Array<Beginning> = []
   /** Vendor ids nobody wants, by schema code. */
-  #muted: ReadonlyMap<number, ReadonlySet<number>> = new Map()
+  #muted: ReadonlyMap<number, MutedIds> = new Map()
   #words: Int32Array<ArrayBuffer> = new Int32Array(0)
 
   constructor(seen: SeenRows, mbp1Schema: "mbp-1" | "tbbo") {
@@ -116,7 +117,7 @@ export class RecordFilter {
   }
 
   /** Vendor ids to leave out from now on, by schema code. */
-  mute(ids: ReadonlyMap<number, ReadonlySet<number>>): void {
+  mute(ids: ReadonlyMap<number, MutedIds>): void {
     this.#muted = ids
   }
 

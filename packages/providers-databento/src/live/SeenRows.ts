@@ -147,43 +147,26 @@ export class SeenRows {
   ): void {
     const { instrument, publisher } = batch.columns
     const schema = code << 16
-    let entries = this.#entries
     for (let row = from; row < to; row++) {
+      if (find !== undefined) {
+        row = usualRows(this.#entries, this.#shift, schema, instrument, publisher, times, row, to)
+        if (row === to) return
+      }
       const native = instrument[row]! | 0
-      const tag = publisher[row]! | schema
-      let at = slotOf(native, tag, this.#shift) * ENTRY_WORDS
-      while (entries[at] !== native || entries[at + 1] !== tag) {
-        if (entries[at + 1] === 0) {
-          at = this.#open(native, tag)
-          entries = this.#entries
-          break
-        }
-        at = (at + ENTRY_WORDS) & (entries.length - 1)
-      }
-      const low = times[2 * row]!
-      const high = times[2 * row + 1]!
-      if (high > entries[at + 4]! || (high === entries[at + 4] && low >>> 0 > entries[at + 3]! >>> 0)) {
-        entries[at + 3] = low
-        entries[at + 4] = high
-        entries[at + 5] = 1
-        entries[at + 6] = 0
-      } else if (high === entries[at + 4] && low === entries[at + 3]) {
-        entries[at + 5]! += 1
-        entries[at + 6] = 0
-      } else late(entries, at, high)
+      const at = this.#entry(native, publisher[row]! | schema)
+      const entries = this.#entries
+      seen(entries, at, times[2 * row]!, times[2 * row + 1]!)
       if (find === undefined) continue
-      const known = entries[at + 2]!
-      if (known !== UNKNOWN) {
-        instrument[row] = known
-        continue
-      }
-      const found = find(native >>> 0, this.#day)
-      if (found === undefined) unknown.push(row)
-      else {
-        entries[at + 2] = found
-        instrument[row] = found
-      }
+      if (entries[at + 2] === UNKNOWN) entries[at + 2] = find(native >>> 0, this.#day) ?? UNKNOWN
+      if (entries[at + 2] === UNKNOWN) unknown.push(row)
+      else instrument[row] = entries[at + 2]!
     }
+  }
+
+  /** Position of the entry, made where there is none. */
+  #entry(native: number, tag: number): number {
+    const at = this.#find(native, tag)
+    return this.#entries[at + 1] === 0 ? this.#open(native, tag) : at
   }
 
   /** Position of the entry, or of the free one where it belongs. */
@@ -218,10 +201,63 @@ export class SeenRows {
 
 const TRADES = MarketSchema.code("trades")
 
-/** A row older than the newest one. */
-const late = (entries: Int32Array, at: number, high: number): void => {
-  if (entries[at + 6] === 0 || high < entries[at + 7]!) entries[at + 7] = high
-  entries[at + 6]! += 1
+/**
+ * Rows from `row` on whose instrument is known and whose time is the newest one or later: nearly all. Replaces their ids
+ * and gives the first other row. A loop of its own, so that nothing in it can change the table that it looks into.
+ */
+const usualRows = (
+  entries: Int32Array,
+  shift: number,
+  schema: number,
+  instrument: Uint32Array,
+  publisher: Uint16Array,
+  times: Int32Array,
+  from: number,
+  to: number
+): number => {
+  let row = from
+  for (; row < to; row++) {
+    const native = instrument[row]! | 0
+    const tag = publisher[row]! | schema
+    let at = slotOf(native, tag, shift) * 8
+    while (entries[at] !== native || entries[at + 1] !== tag) {
+      if (entries[at + 1] === 0) return row
+      at = (at + 8) & (entries.length - 1)
+    }
+    const known = entries[at + 2]!
+    if (known === -1) break
+    const low = times[2 * row]!
+    const high = times[2 * row + 1]!
+    const newestLow = entries[at + 3]!
+    const newestHigh = entries[at + 4]!
+    if (high === newestHigh && low === newestLow) entries[at + 5]! += 1
+    else if (high > newestHigh || (high === newestHigh && low >>> 0 > newestLow >>> 0)) {
+      entries[at + 3] = low
+      entries[at + 4] = high
+      entries[at + 5] = 1
+    } else break
+    entries[at + 6] = 0
+    instrument[row] = known
+  }
+  return row
+}
+
+/** Counts one row of an entry. */
+const seen = (entries: Int32Array, at: number, low: number, high: number): void => {
+  const newestHigh = entries[at + 4]!
+  const newestLow = entries[at + 3]!
+  if (high === newestHigh && low === newestLow) {
+    entries[at + 5]! += 1
+    entries[at + 6] = 0
+  } else if (high > newestHigh || (high === newestHigh && low >>> 0 > newestLow >>> 0)) {
+    entries[at + 3] = low
+    entries[at + 4] = high
+    entries[at + 5] = 1
+    entries[at + 6] = 0
+  } else {
+    if (entries[at + 6] === 0 || high < entries[at + 7]!) entries[at + 7] = high
+    entries[at + 6]! += 1
+  }
 }
 
 /**

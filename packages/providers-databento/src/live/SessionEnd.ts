@@ -42,16 +42,17 @@ const giveUp = (reason: ProviderErrorReason): Verdict => ({ _tag: "GiveUp", reas
 const checkKey = "check the API key, and that it is allowed this dataset live, in the vendor's portal"
 
 /**
- * What follows an end; `attempt` counts sessions in a row, this one included, that did not last. Connections that break are
- * always made again; a key that is refused is never tried again.
+ * What follows an end; `attempt` counts sessions in a row, this one included, that did not last; `isProven` says that the
+ * stream has had data before. Connections that break are always made again; a key that is refused is never tried again;
+ * what was never heard of is given up in the end, where it has never worked.
  */
-export const verdictOf = (end: SessionEnd, attempt: number): Verdict => {
+export const verdictOf = (end: SessionEnd, attempt: number, isProven: boolean): Verdict => {
   switch (end._tag) {
     case "Closed":
     case "Silent":
       return usual
     case "Unreachable":
-      return end.code === "ENOTFOUND" && attempt >= DOUBTFUL_ATTEMPTS
+      return end.code === "ENOTFOUND" && attempt >= DOUBTFUL_ATTEMPTS && !isProven
         ? giveUp(
             new ProviderBadRequest({
               detail: `${end.detail} (${attempt} attempts)`,
@@ -68,7 +69,7 @@ export const verdictOf = (end: SessionEnd, attempt: number): Verdict => {
     case "Fatal":
       return verdictOfCode(end.code, end.detail)
     case "Refused":
-      return verdictOfRefusal(end.detail, attempt)
+      return verdictOfRefusal(end.detail, isProven ? 0 : attempt)
   }
 }
 
@@ -95,10 +96,16 @@ const verdictOfCode = (code: number, detail: string): Verdict => {
 /** Refusals are texts: those known to stay are told from those that may pass. */
 const verdictOfRefusal = (detail: string, attempt: number): Verdict => {
   if (/connection limit|too many (open )?(connections|sessions)/i.test(detail)) return slow
-  if (/authenticat|unauthori[sz]ed|deactivated|api key|not (allowed|entitled|licensed)/i.test(detail))
+  if (
+    /authentication failed|unauthori[sz]ed|deactivated|(invalid|unknown|wrong) (api )?key|not (allowed|entitled|licen[sc]ed)/i.test(
+      detail
+    )
+  )
     return giveUp(new ProviderUnauthorized({ detail, hint: checkKey }))
-  if (/dataset|invalid|unknown|unsupported/i.test(detail))
-    return giveUp(new ProviderBadRequest({ detail, hint: "check the name of the dataset" }))
+  if (/dataset|unsupported|malformed/i.test(detail))
+    return giveUp(
+      new ProviderBadRequest({ detail, hint: "check the dataset's name, and that it is offered live" })
+    )
   return attempt < DOUBTFUL_ATTEMPTS
     ? usual
     : giveUp(new ProviderUnavailable({ detail: `${detail} (refused ${attempt} times in a row)` }))

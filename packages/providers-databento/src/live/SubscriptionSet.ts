@@ -21,6 +21,11 @@ const skippable: ReadonlyArray<MarketSchema.MarketSchema> = [
   "cbbo-1m"
 ]
 
+/** Vendor ids that are left out. */
+export interface MutedIds {
+  readonly has: (id: number) => boolean
+}
+
 /** The subscriptions of one stream; one request per schema and kind of symbol. */
 export class SubscriptionSet {
   readonly #wanted = new Map<string, Wanted>()
@@ -90,18 +95,25 @@ export class SubscriptionSet {
   }
 
   /** Vendor ids to leave out, by schema code: those of removed symbols that no other symbol of the schema asks for. */
-  muted(idsOf: (symbol: string) => ReadonlySet<number>): ReadonlyMap<number, ReadonlySet<number>> {
-    const muted = new Map<number, Set<number>>()
-    for (const { schema, removed } of this.#wanted.values()) {
-      const code = MarketSchema.code(schema)
-      for (const symbol of removed)
-        for (const id of idsOf(symbol)) muted.set(code, (muted.get(code) ?? new Set()).add(id))
-    }
-    for (const { schema, symbols } of this.#wanted.values()) {
-      const ids = muted.get(MarketSchema.code(schema))
-      if (ids === undefined) continue
-      for (const symbol of symbols) for (const id of idsOf(symbol)) ids.delete(id)
+  muted(idsOf: (symbol: string) => ReadonlySet<number>): ReadonlyMap<number, MutedIds> {
+    const muted = new Map<number, MutedIds>()
+    for (const schema of new Set([...this.#wanted.values()].map((wanted) => wanted.schema))) {
+      const same = [...this.#wanted.values()].filter((wanted) => wanted.schema === schema)
+      const removed = new Set(same.flatMap((wanted) => [...wanted.removed]))
+      const kept = new Set(same.flatMap((wanted) => [...wanted.symbols]))
+      if (removed.size === 0 || kept.has(AllSymbols)) continue
+      const keptIds = idsOfAll(kept, idsOf)
+      const removedIds = idsOfAll(removed, idsOf)
+      const isAll = removed.has(AllSymbols)
+      muted.set(MarketSchema.code(schema), {
+        has: (id) => (isAll || removedIds.has(id)) && !keptIds.has(id)
+      })
     }
     return muted
   }
 }
+
+const idsOfAll = (
+  symbols: ReadonlySet<string>,
+  idsOf: (symbol: string) => ReadonlySet<number>
+): ReadonlySet<number> => new Set([...symbols].flatMap((symbol) => [...idsOf(symbol)]))

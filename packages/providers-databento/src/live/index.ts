@@ -1,7 +1,9 @@
 /** The Databento live client. */
 export { apiKeyProblem, challengeReply } from "./ApiKey.ts"
 export { type GatewayAddress, READ_BYTES } from "./GatewaySocket.ts"
-export { type LiveFeed, type LiveHealth, type LiveOptions, liveEvents, openLive } from "./LiveFeed.ts"
+export type { LiveHealth } from "./LiveClient.ts"
+export { type LiveFeed, liveEvents, openLive } from "./LiveFeed.ts"
+export type { LiveOptions } from "./LiveOptions.ts"
 export { type GatewayMessage, type LivePhase, LiveProtocol, LiveProtocolError } from "./LiveProtocol.ts"
 export {
   gatewayHost,

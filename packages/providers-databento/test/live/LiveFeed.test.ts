@@ -1,9 +1,16 @@
-import { type ListingClaim, type ProviderEvent, StoreError, StoreUnavailable } from "@data-manager/core"
+import {
+  type ListingClaim,
+  MarketSchema,
+  type ProviderEvent,
+  StoreError,
+  StoreUnavailable
+} from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Logger, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { ZstdEncoder } from "../../src/dbn/index.ts"
-import { type LiveOptions, liveEvents, openLive } from "../../src/live/LiveFeed.ts"
+import { blankRecord, ZstdEncoder } from "../../src/dbn/index.ts"
+import { liveEvents, openLive } from "../../src/live/LiveFeed.ts"
+import type { LiveOptions } from "../../src/live/LiveOptions.ts"
 import { fastClock, options, realSleep, registry, rowsOf, tradeBatches, until } from "./LiveTest.ts"
 import { type Connection, scriptedGateway } from "./ScriptedGateway.ts"
 import { concat, encode, gatewayError, KEY, mapping, metadata, system, TAPE_START, trade } from "./Tape.ts"
@@ -209,11 +216,12 @@ describe("a live session", () => {
     onFastClock(
       Effect.gen(function* () {
         const count = 400_000
+        const bytes = manyTrades(count)
         let written = false
         const gateway = yield* scriptedGateway(async (connection) => {
           await begin(connection)
           await connection.write(names())
-          await connection.write(manyTrades(count))
+          await connection.write(bytes)
           written = true
         })
         const feed = yield* openLive(options(gateway.port, { queueBytes: 200_000, heartbeatSeconds: 5 }))
@@ -329,6 +337,131 @@ describe("a live session", () => {
         const tags = live.events.map((event) => event._tag).join(" ")
         assert.strictEqual(tags, "Mapping Mapping Batch Gap Batch")
         assert.strictEqual(gateway.connections.length, 1)
+      })
+    )
+  )
+})
+
+describe("a longer session", () => {
+  it.live("is kept by heartbeats, replays from where it is asked to, and takes one dataset only", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const asked: Array<string | undefined> = []
+        let beating = true
+        const gateway = yield* scriptedGateway(async (connection, number) => {
+          await connection.authenticate()
+          asked.push((await connection.subscriptions())[0]?.get("start"))
+          await connection.write(metadata(TAPE_START, number === 0 ? { dataset: "XNAS.ITCH" } : {}))
+          await connection.write(
+            concat([names(), encode(oneTrade(1)), system(3, "Finished trades replay", at)])
+          )
+          while (beating && !connection.closed) {
+            await new Promise((resolve) => setTimeout(resolve, 40))
+            await connection.write(system(0, "Heartbeat", at))
+          }
+        })
+        const from = TAPE_START - 3_600_000_000_123n
+        const live = yield* reading(options(gateway.port, { from, heartbeatSeconds: 5 }))
+        yield* until(() => live.rows().length === 1, "a row")
+        yield* realSleep(900)
+        assert.strictEqual(
+          gateway.connections.length,
+          2,
+          "one with the wrong dataset, one kept by heartbeats"
+        )
+        assert.deepStrictEqual(asked, [
+          `${TAPE_START - 3_600_000_001_000n}`,
+          `${TAPE_START - 3_600_000_001_000n}`
+        ])
+        assert.deepStrictEqual(
+          live.events.map((event) => event._tag),
+          ["Mapping", "Mapping", "Batch"]
+        )
+        assert.strictEqual((yield* live.feed.health).detail, "streaming")
+        beating = false
+      })
+    )
+  )
+
+  it.live("sends many symbols in lines, ten a second, and what is added meanwhile behind them", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const lines: Array<string> = []
+        const times: Array<number> = []
+        let isOpen = false
+        const gateway = yield* scriptedGateway(async (connection) => {
+          await connection.authenticate()
+          isOpen = true
+          for (let line = await connection.line(); line !== undefined; line = await connection.line()) {
+            lines.push(line)
+            times.push(performance.now())
+          }
+        })
+        const symbols = Array.from({ length: 12_001 }, (_, n) => `S${n}`)
+        const raw = (more: ReadonlyArray<string>) =>
+          ({ schema: "trades", stypeIn: "raw_symbol", symbols: more }) as const
+        const live = yield* reading(options(gateway.port, { subscriptions: [raw(symbols)] }))
+        yield* until(() => isOpen, "the session")
+        yield* until(() => lines.length > 0, "a line")
+        yield* live.feed.subscribe(raw(["LATE"]))
+        yield* until(() => lines.length === 27, "all lines")
+        assert.strictEqual(lines[25], "start_session")
+        assert.match(lines[26]!, /symbols=LATE\|snapshot=0\|is_last=1\|id=2$/)
+        assert.deepStrictEqual(
+          lines.slice(0, 25).flatMap((line) => /symbols=([^|]*)/.exec(line)![1]!.split(",")),
+          symbols
+        )
+        // A second is 20 ms on this clock: 26 lines take two of them at least.
+        assert.isAtLeast(times[26]! - times[0]!, 38)
+      })
+    )
+  )
+
+  it.live("brings schemas of their own into batches of their own", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const gateway = yield* scriptedGateway(async (connection) => {
+          const { subscriptions } = await begin(connection)
+          assert.strictEqual(subscriptions.length, 3)
+          await connection.write(
+            concat([
+              names(),
+              encode(
+                oneTrade(1),
+                blankRecord("mbp1", {
+                  instrumentId: 5482,
+                  publisherId: 1,
+                  tsEvent: at,
+                  tsRecv: at,
+                  action: "A"
+                }),
+                blankRecord("ohlcv", {
+                  rtype: 0x21,
+                  instrumentId: 5482,
+                  publisherId: 1,
+                  tsEvent: at,
+                  open: 5n
+                })
+              )
+            ])
+          )
+        })
+        const of = (schema: "trades" | "tbbo" | "ohlcv-1m" | "mbp-1") =>
+          ({ schema, stypeIn: "parent", symbols: ["ES.FUT"] }) as const
+        const live = yield* reading(
+          options(gateway.port, { subscriptions: [of("trades"), of("tbbo"), of("ohlcv-1m")] })
+        )
+        yield* until(() => live.events.length === 5, "three batches")
+        const batches = live.events.flatMap((event) => (event._tag === "Batch" ? [event.batch] : []))
+        assert.deepStrictEqual(
+          batches.map((batch) => batch._tag),
+          ["TradeBatch", "QuoteBatch", "BarBatch"]
+        )
+        const quotes = batches[1]!
+        assert(quotes._tag === "QuoteBatch")
+        assert.strictEqual(quotes.columns.schema[0], MarketSchema.code("tbbo"))
+        assert.isTrue(batches.every((batch) => batch.columns.instrument[0] === 1))
+        assert.match((yield* Effect.flip(live.feed.subscribe(of("mbp-1")))).message, /look alike/)
       })
     )
   )
@@ -569,7 +702,7 @@ describe("the end of a session", () => {
         assert(Exit.isFailure(exit))
         yield* Effect.promise(() => gateway.connections[0]!.untilClosed())
       })
-    )
+    ).pipe(Effect.provide(Logger.layer([])))
   )
 })
 

@@ -7,7 +7,7 @@ import {
   type TradeBatch
 } from "@data-manager/core"
 import { type Clock, Duration, Effect, Redacted } from "effect"
-import type { LiveOptions } from "../../src/live/LiveFeed.ts"
+import type { LiveOptions } from "../../src/live/LiveOptions.ts"
 import { DATASET, KEY, TAPE_START } from "./Tape.ts"
 
 /** A registry in a few lines: one instrument per text, or per number where there is no text. */

@@ -107,8 +107,8 @@ describe("the queue of events", () => {
 })
 
 describe("what follows the end of a session", () => {
-  const isRetried = (end: SessionEnd, attempt: number): string => {
-    const verdict = verdictOf(end, attempt)
+  const isRetried = (end: SessionEnd, attempt: number, isProven = false): string => {
+    const verdict = verdictOf(end, attempt, isProven)
     return verdict._tag === "Retry" ? verdict.pace : verdict.reason._tag
   }
   const refused = (detail: string): SessionEnd => ({ _tag: "Refused", detail })
@@ -139,5 +139,9 @@ describe("what follows the end of a session", () => {
     ]
     for (const [end, attempt, expected] of cases)
       assert.strictEqual(isRetried(end, attempt), expected, `${JSON.stringify(end)} ${attempt}`)
+    // What has worked before is not given up because of a name service, or of words that nobody knows.
+    assert.strictEqual(isRetried({ _tag: "Unreachable", code: "ENOTFOUND", detail: "" }, 50, true), "usual")
+    assert.strictEqual(isRetried(refused("Unknown error, try again"), 50, true), "usual")
+    assert.strictEqual(isRetried(refused("Authentication failed."), 1, true), "ProviderUnauthorized")
   })
 })
