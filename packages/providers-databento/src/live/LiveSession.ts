@@ -204,7 +204,8 @@ export class LiveSession {
       // Without waiting for more: what came is a batch.
       this.#options.intake.flush()
     }
-    this.isPaused = this.#options.budget.isFull
+    // The dialogue goes on even then: it takes no memory, and has a time limit.
+    this.isPaused = this.#isStarted && this.#options.budget.isFull
     return !this.isPaused
   }
 

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import {
   type ListingClaim,
   MarketSchema,
@@ -8,9 +10,10 @@ import {
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Logger, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { blankRecord, ZstdEncoder } from "../../src/dbn/index.ts"
+import { blankRecord, decodeBlocks, ZstdEncoder } from "../../src/dbn/index.ts"
 import { liveEvents, openLive } from "../../src/live/LiveFeed.ts"
 import type { LiveOptions } from "../../src/live/LiveOptions.ts"
+import { testData } from "../TestData.ts"
 import { fastClock, options, realSleep, registry, rowsOf, tradeBatches, until } from "./LiveTest.ts"
 import { type Connection, scriptedGateway } from "./ScriptedGateway.ts"
 import { concat, encode, gatewayError, KEY, mapping, metadata, system, TAPE_START, trade } from "./Tape.ts"
@@ -462,6 +465,42 @@ describe("a longer session", () => {
         assert.strictEqual(quotes.columns.schema[0], MarketSchema.code("tbbo"))
         assert.isTrue(batches.every((batch) => batch.columns.instrument[0] === 1))
         assert.match((yield* Effect.flip(live.feed.subscribe(of("mbp-1")))).message, /look alike/)
+      })
+    )
+  )
+})
+
+describe.skipIf(testData === undefined)("the vendor's live captures", () => {
+  it.live("give their rows through a session, in versions 1 and 3, with and without ts_out", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        for (const name of [
+          "synthetic.live.v1.dbn",
+          "synthetic.live.v3.dbn",
+          "synthetic.live-ts-out.v3.dbn"
+        ]) {
+          const bytes = readFileSync(join(testData as string, "dbn", name))
+          const decoded = [...decodeBlocks([bytes], { upgrade: 3 })].flatMap((block) => [...block.records()])
+          const trades = decoded.filter((record) => record.type === "trade" && record.action === "T").length
+          const mappings = decoded.filter((record) => record.type === "symbol_mapping").length
+          const gateway = yield* scriptedGateway(async (connection) => {
+            await connection.authenticate()
+            await connection.subscriptions()
+            await connection.write(bytes)
+          })
+          const { dataset } = [...decodeBlocks([bytes])][0]!.metadata!
+          const live = yield* reading(options(gateway.port, { dataset }))
+          yield* until(
+            () => tradeBatches(live.events).reduce((n, batch) => n + batch.length, 0) === trades,
+            name
+          )
+          assert.isAbove(trades + mappings, 0, name)
+          assert.isAtLeast(
+            live.events.filter((event) => event._tag === "Mapping").length,
+            Math.min(1, mappings),
+            name
+          )
+        }
       })
     )
   )
