@@ -295,7 +295,7 @@ export class LiveClient {
     const hasStart = metadata.start !== UNDEF_TIMESTAMP && metadata.start > 0n
     const at = hasStart ? metadata.start : this.#nowNanos()
     const schemas = this.#subscriptions.schemas
-    const replayed = new Set<number>()
+    const replayed = new Map<number, bigint>()
     const begun = new Map<bigint, Set<number>>()
     for (const schema of schemas) {
       const { from, hole } = this.#plan.started(schema, at)
@@ -304,7 +304,7 @@ export class LiveClient {
         // The stream was asked for before it could begin.
         this.#gap(schema, this.#openedAt, from, "disconnect")
       const code = MarketSchema.code(schema)
-      if (this.#plan.catchingUp.includes(schema)) replayed.add(code)
+      if (this.#plan.catchingUp.includes(schema)) replayed.set(code, from)
       else begun.set(from, (begun.get(from) ?? new Set()).add(code))
     }
     filter.restart(replayed)

@@ -81,8 +81,8 @@ export class RecordFilter {
     return this.#replay !== undefined || this.#beginnings.length > 0 || this.#muted.size > 0
   }
 
-  /** A new session begins, in which these schemas are sent again from where they were. */
-  restart(replayed: ReadonlySet<number>): void {
+  /** A new session begins, in which these schemas are sent again, from when on. */
+  restart(replayed: ReadonlyMap<number, bigint>): void {
     this.#beginnings = []
     this.#muted = new Map()
     const replay = new ReplayFilter(this.#seen, replayed)

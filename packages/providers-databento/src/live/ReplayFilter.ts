@@ -3,7 +3,7 @@
  * rows come again in the same order: everything before the last row with the newest time that was given is old, and after
  * it as many older ones as had been given.
  */
-import { ENTRY_WORDS, type SeenRows, slotOf } from "./SeenRows.ts"
+import { ENTRY_WORDS, lateFrom, type SeenRows, slotOf } from "./SeenRows.ts"
 
 /** Entry of a row that needs no more looking after. */
 const DONE = -1
@@ -15,15 +15,22 @@ export class ReplayFilter {
   /** Entries that still drop rows, by schema code. */
   readonly #open = new Map<number, number>()
 
-  /** `codes` are the schemas whose rows are sent again. */
-  constructor(seen: SeenRows, codes: ReadonlySet<number>) {
+  /** `starts` are the schemas whose rows are sent again, and from when on, ns. */
+  constructor(seen: SeenRows, starts: ReadonlyMap<number, bigint>) {
     const { entries, shift } = seen.snapshot()
     this.#entries = entries
     this.#shift = shift
     for (let at = 0; at < entries.length; at += ENTRY_WORDS) {
       const code = entries[at + 1]! >>> 16
-      if (codes.has(code) && entries[at + 5]! > 0) this.#open.set(code, (this.#open.get(code) ?? 0) + 1)
-      else entries[at + 5] = DONE
+      const start = starts.get(code)
+      if (start === undefined || entries[at + 5] === 0) {
+        entries[at + 5] = DONE
+        continue
+      }
+      this.#open.set(code, (this.#open.get(code) ?? 0) + 1)
+      // Not all of the older rows come again: which of those that come are new cannot be counted. Rather one twice (it
+      // has the same key) than one lost.
+      if ((lateFrom(entries, at) ?? start) < start) entries[at + 6] = 0
     }
   }
 

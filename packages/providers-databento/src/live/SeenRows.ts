@@ -7,7 +7,7 @@
  *     0 the vendor's instrument id          4 ... high word
  *     1 publisher | schema code << 16       5 rows with exactly that time
  *     2 instrument, -1 where not known      6 rows after the last of those that are older than it
- *     3 newest time, low word               7 high word of the oldest of these
+ *     3 newest time, low word               7 microseconds from the oldest of these to the newest time
  *
  * The time is that of the schema's clock. Rows of one entry come in the order of the venue, so a repeated transmission
  * passes the same rows in the same order: everything up to the last row with the newest time, and then the older ones.
@@ -99,7 +99,7 @@ export class SeenRows {
     for (let at = 0; at < entries.length; at += ENTRY_WORDS) {
       if (entries[at + 1]! >>> 16 !== code || entries[at + 4] === NEVER) continue
       const time = nanosOf(entries[at + 3]!, entries[at + 4]!)
-      const first = entries[at + 6]! > 0 ? nanosOf(0, entries[at + 7]!) : time
+      const first = lateFrom(entries, at) ?? time
       if (lowest === undefined || first < lowest) lowest = first
       if (newest === undefined || time > newest) newest = time
     }
@@ -255,9 +255,23 @@ const seen = (entries: Int32Array, at: number, low: number, high: number): void 
     entries[at + 5] = 1
     entries[at + 6] = 0
   } else {
-    if (entries[at + 6] === 0 || high < entries[at + 7]!) entries[at + 7] = high
+    const back = microOf(newestLow, newestHigh) - microOf(low, high)
+    const before = entries[at + 6] === 0 ? 0 : entries[at + 7]!
+    entries[at + 7] = Math.max(before, back < MAX_BACK ? Number(back) : Number(MAX_BACK))
     entries[at + 6]! += 1
   }
+}
+
+/** Microseconds of about half an hour: rows that lie further back are not told apart. */
+const MAX_BACK = 0x7fffffffn
+
+const microOf = (low: number, high: number): bigint => nanosOf(low, high) / 1000n
+
+/** The microsecond of the oldest row behind the newest time, in ns; undefined where no row came behind it. */
+export const lateFrom = (entries: Int32Array, at: number): bigint | undefined => {
+  if (entries[at + 6] === 0) return undefined
+  const back = BigInt(entries[at + 7]!)
+  return back === MAX_BACK ? 0n : (microOf(entries[at + 3]!, entries[at + 4]!) - back) * 1000n
 }
 
 /**

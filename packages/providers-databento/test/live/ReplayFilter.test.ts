@@ -62,7 +62,7 @@ describe("going on after a break", () => {
         if (times === undefined) continue
         // Rows lie back 5 us at most: from a little further on back nothing new is missing in a replay.
         const start = times.lowest - BigInt(random.pick([5000, 6000, 10_000_000]))
-        pipeline.filter.restart(new Set([TRADES]))
+        pipeline.filter.restart(new Map([[TRADES, start]]))
         const published = Math.min(all.length, given + random.below(10))
         const again = all.slice(0, published).filter((record) => record.tsEvent >= start)
         // A replay may be cut off, too.
@@ -71,7 +71,7 @@ describe("going on after a break", () => {
           const fresh = part.filter((record) => all.indexOf(record) >= given)
           pipeline.feed(part)
           assert.deepStrictEqual(pipeline.rows.length, given + fresh.length, `seed ${seed}`)
-          pipeline.filter.restart(new Set([TRADES]))
+          pipeline.filter.restart(new Map([[TRADES, start]]))
         }
         pipeline.feed(again)
         given = published
@@ -84,11 +84,11 @@ describe("going on after a break", () => {
   it("drops nothing once a replay is over, and stops working", () => {
     const pipeline = new Pipeline()
     pipeline.feed([trade({ sequence: 1 }), trade({ instrumentId: 9, tsEvent: TAPE_START + 5n, sequence: 2 })])
-    pipeline.filter.restart(new Set([TRADES]))
+    pipeline.filter.restart(new Map([[TRADES, TAPE_START]]))
     assert.isTrue(pipeline.filter.isActive)
     pipeline.filter.finishReplay(TRADES)
     assert.isFalse(pipeline.filter.isActive)
-    pipeline.filter.restart(new Set([TRADES]))
+    pipeline.filter.restart(new Map([[TRADES, TAPE_START]]))
     pipeline.feed([
       trade({ tsEvent: TAPE_START + 1n, sequence: 3 }),
       trade({ instrumentId: 9, tsEvent: TAPE_START + 6n, sequence: 4 })
@@ -97,11 +97,35 @@ describe("going on after a break", () => {
     assert.strictEqual(pipeline.rows.length, 4)
   })
 
+  it("repeats older rows rather than losing new ones, where not all of the older ones come again", () => {
+    const pipeline = new Pipeline()
+    const rows = [0n, 9000n, 2000n].map((after) => trade({ tsEvent: TAPE_START + after }))
+    pipeline.feed(rows)
+    assert.deepStrictEqual(pipeline.seen.timesOf(TRADES), {
+      lowest: TAPE_START + 2000n,
+      newest: TAPE_START + 9000n
+    })
+    pipeline.filter.restart(new Map([[TRADES, TAPE_START + 3000n]]))
+    pipeline.feed([rows[1]!, trade({ tsEvent: TAPE_START + 4000n })])
+    assert.strictEqual(pipeline.rows.length, 4)
+    pipeline.filter.restart(new Map([[TRADES, TAPE_START + 2000n]]))
+    pipeline.feed([
+      rows[1]!,
+      rows[2]!,
+      trade({ tsEvent: TAPE_START + 4000n }),
+      trade({ tsEvent: TAPE_START + 5000n })
+    ])
+    assert.strictEqual(pipeline.rows.length, 5)
+    // Half an hour and more: only that it is long.
+    pipeline.feed([trade({ tsEvent: TAPE_START - 3_600_000_000_000n })])
+    assert.strictEqual(pipeline.seen.timesOf(TRADES)?.lowest, 0n)
+  })
+
   it("does not count what gives no row", () => {
     const pipeline = new Pipeline()
     const cancel = trade({ action: "C", tsEvent: TAPE_START })
     pipeline.feed([trade({ sequence: 1 }), cancel, cancel])
-    pipeline.filter.restart(new Set([TRADES]))
+    pipeline.filter.restart(new Map([[TRADES, TAPE_START]]))
     pipeline.feed([cancel, trade({ sequence: 1 }), cancel, trade({ sequence: 2 })])
     assert.strictEqual(pipeline.rows.length, 2)
     assert.isTrue(pipeline.rows[1]?.includes(`${(1n << 48n) | (2n << 16n)}`))
@@ -110,7 +134,7 @@ describe("going on after a break", () => {
   it("leaves other schemas alone", () => {
     const pipeline = new Pipeline()
     pipeline.feed([trade({ sequence: 1 })])
-    pipeline.filter.restart(new Set([MarketSchema.code("mbp-1")]))
+    pipeline.filter.restart(new Map([[MarketSchema.code("mbp-1"), TAPE_START]]))
     assert.isFalse(pipeline.filter.isActive)
   })
 })
