@@ -11,7 +11,6 @@ import {
   type Gap,
   MarketSchema,
   type ProviderError,
-  type ProviderErrorReason,
   type ProviderEvent,
   type ProviderHealth,
   type RegisterListings,
@@ -233,24 +232,17 @@ export class LiveClient {
         const began = this.#now()
         const end = yield* Effect.scoped(this.#runSession())
         if (this.#now() - began >= LASTING_MILLIS) attempt = 1
-        const text = withoutKey(describeEnd(end), this.#key)
         if (end._tag === "Fatal" && end.code === ErrorCode.replayAgedOut) this.#plan.agedOut()
         const verdict = verdictOf(end, attempt, this.#sessions > 0)
-        if (verdict._tag === "GiveUp")
-          return yield* liveError(this.#options.dataset, this.#scrubbed(verdict.reason))
+        if (verdict._tag === "GiveUp") return yield* liveError(this.#options.dataset, verdict.reason)
         const wait = backoffMillis(attempt - 1, verdict.pace, yield* Random.next)
-        this.#trouble = `${text}; connecting again in ${(wait / 1000).toFixed(1)} s`
+        this.#trouble = `${describeEnd(end)}; connecting again in ${(wait / 1000).toFixed(1)} s`
         this.#waited = true
         yield* Effect.logWarning(`live: ${this.#trouble}`)
         yield* Effect.sleep(wait)
       }
     })
   )
-
-  #scrubbed(reason: ProviderErrorReason): ProviderErrorReason {
-    const clean = { ...reason, detail: withoutKey(reason.detail, this.#key) }
-    return Object.assign(Object.create(Object.getPrototypeOf(reason)) as ProviderErrorReason, clean)
-  }
 
   #runSession(): Effect.Effect<SessionEnd, never, Scope.Scope> {
     return Effect.suspend(() => {
@@ -378,10 +370,10 @@ export class LiveClient {
     const open = this.#plan.catchingUp
     const schema = named ?? (open.length === 1 ? open[0] : undefined)
     if (schema === undefined || !open.includes(schema)) return
-    // With several requests for a schema it is not known which one this is; rows tell by themselves where they go on.
-    if (this.#subscriptions.requestsOf(schema) > 1) return
-    this.#plan.caughtUp(schema)
-    this.#intake.filter.finishReplay(MarketSchema.code(schema))
+    const lines = this.#subscriptions.linesOf(schema)
+    this.#plan.caughtUp(schema, this.#nowNanos(), lines)
+    // Of several lines others may still be replayed; their rows tell by themselves where they go on.
+    if (lines === 1) this.#intake.filter.finishReplay(MarketSchema.code(schema))
   }
 
   #slowReader(text: string): void {

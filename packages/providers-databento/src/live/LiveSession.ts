@@ -2,6 +2,7 @@
 import { ProviderMalformed, TradeKey } from "@data-manager/core"
 import { Clock, Deferred, Effect, type Scope, Semaphore } from "effect"
 import type { DbnMetadata } from "../dbn/DbnMetadata.ts"
+import { withoutKey } from "./ApiKey.ts"
 import type { ByteBudget } from "./EventQueue.ts"
 import { connectGateway, type GatewayAddress, type GatewaySocket, type SocketEnd } from "./GatewaySocket.ts"
 import type { LiveIntake } from "./LiveIntake.ts"
@@ -99,9 +100,9 @@ export class LiveSession {
     this.#socket?.resume()
   }
 
-  /** Sends a further subscription, at the pace that the gateway allows. */
+  /** Sends a further subscription, at the pace that the gateway allows. Once begun, it is sent to its last line. */
   subscribe(subscription: LiveSubscription, id: number): Effect.Effect<void> {
-    return this.#sending.withPermits(1)(this.#send(subscription, id))
+    return this.#sending.withPermits(1)(Effect.uninterruptible(this.#send(subscription, id)))
   }
 
   #send(subscription: LiveSubscription, id: number, start?: bigint): Effect.Effect<void> {
@@ -250,7 +251,7 @@ export class LiveSession {
   }
 
   #damaged(error: unknown): void {
-    const detail = error instanceof Error ? error.message : String(error)
+    const detail = withoutKey(error instanceof Error ? error.message : String(error), this.#options.key)
     if (error instanceof TradeKey.TradeKeyError)
       this.finish({ _tag: "Unusable", reason: new ProviderMalformed({ detail }) })
     else this.finish({ _tag: "Malformed", detail })

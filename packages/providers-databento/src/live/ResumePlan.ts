@@ -12,6 +12,8 @@ import type { SeenRows } from "./SeenRows.ts"
 
 /** Rows may come this much after others of the same event time. */
 const REORDER = 10n * UnixNanos.PerSecond
+/** After the first word of a replay's completion, all of it has come. */
+const SURELY_COMPLETE = 600n * UnixNanos.PerSecond
 /** How far back the gateway replays, less a minute for the way there. */
 export const REPLAY_WINDOW = 86_400n * UnixNanos.PerSecond - 60n * UnixNanos.PerSecond
 
@@ -37,6 +39,9 @@ interface SchemaState {
   from: bigint | undefined
   /** Where the replay under way began; undefined once it is complete. */
   replaying: bigint | undefined
+  /** Words of its completion in this session, and when the first one came. */
+  completions: number
+  completedAt: bigint | undefined
   /** The gateway cannot replay what this schema lacks. */
   isAgedOut: boolean
   plan: SchemaPlan | undefined
@@ -62,6 +67,8 @@ export class ResumePlan {
   /** How the schema is asked for in a session that begins at `now`. */
   plan(schema: MarketSchema.MarketSchema, now: bigint): SchemaPlan {
     const state = this.#state(schema)
+    if (state.completedAt !== undefined && now - state.completedAt >= SURELY_COMPLETE)
+      state.replaying = undefined
     state.plan = this.#planOf(schema, state, floorMicro(now) - REPLAY_WINDOW)
     return state.plan
   }
@@ -75,6 +82,8 @@ export class ResumePlan {
     const { start, lostFrom, cause } = state.plan ?? nothingKnown
     const from = start ?? UnixNanos.ceilMicros(at) * UnixNanos.PerMicro
     state.replaying = start
+    state.completions = 0
+    state.completedAt = undefined
     state.from ??= from
     if (start === undefined) state.isAgedOut = false
     const hole = lostFrom !== undefined && lostFrom < from ? { start: lostFrom, end: from, cause } : undefined
@@ -86,9 +95,15 @@ export class ResumePlan {
     this.#state(schema).from ??= UnixNanos.ceilMicros(at) * UnixNanos.PerMicro
   }
 
-  /** The replay of a schema is complete. */
-  caughtUp(schema: MarketSchema.MarketSchema): void {
-    this.#state(schema).replaying = undefined
+  /**
+   * The gateway says at `now` that a replay of the schema is complete. Whether it says so per request, per line or per
+   * schema is not documented: all is done after as many words as lines were sent, or a while after the first one.
+   */
+  caughtUp(schema: MarketSchema.MarketSchema, now: bigint, lines: number): void {
+    const state = this.#state(schema)
+    state.completions += 1
+    state.completedAt ??= now
+    if (state.completions >= lines) state.replaying = undefined
   }
 
   /** Schemas whose replay is under way. */
@@ -113,7 +128,14 @@ export class ResumePlan {
   #state(schema: MarketSchema.MarketSchema): SchemaState {
     const known = this.#states.get(schema)
     if (known !== undefined) return known
-    const state: SchemaState = { from: undefined, replaying: undefined, isAgedOut: false, plan: undefined }
+    const state: SchemaState = {
+      from: undefined,
+      replaying: undefined,
+      completions: 0,
+      completedAt: undefined,
+      isAgedOut: false,
+      plan: undefined
+    }
     this.#states.set(schema, state)
     return state
   }

@@ -1,6 +1,6 @@
 /** Which symbols a stream wants, and which ones the running session sends all the same. */
 import { AllSymbols, MarketSchema, type SymbolType } from "@data-manager/core"
-import type { LiveSubscription } from "./LiveRequest.ts"
+import { type LiveSubscription, MAX_SYMBOLS_PER_LINE } from "./LiveRequest.ts"
 
 interface Wanted {
   readonly schema: MarketSchema.MarketSchema
@@ -51,9 +51,11 @@ export class SubscriptionSet {
     return [...this.#wanted.values()].some(({ removed }) => removed.size > 0)
   }
 
-  /** Requests that a session makes for a schema. */
-  requestsOf(schema: MarketSchema.MarketSchema): number {
-    return this.all.filter((subscription) => subscription.schema === schema).length
+  /** Lines that a session sends for a schema. */
+  linesOf(schema: MarketSchema.MarketSchema): number {
+    return this.all
+      .filter((subscription) => subscription.schema === schema)
+      .reduce((lines, { symbols }) => lines + Math.ceil(symbols.length / MAX_SYMBOLS_PER_LINE), 0)
   }
 
   /** Why a subscription cannot stand beside those that are there. */

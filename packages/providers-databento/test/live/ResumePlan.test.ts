@@ -41,7 +41,7 @@ describe("from where a stream goes on", () => {
     const { plan, give } = setup({ asked: TAPE_START - 3600n * second + 7n })
     assert.strictEqual(plan.plan("trades", TAPE_START).start, TAPE_START - 3600n * second)
     plan.started("trades", TAPE_START)
-    plan.caughtUp("trades")
+    plan.caughtUp("trades", TAPE_START, 1)
     give(trade({ tsEvent: TAPE_START }))
     assert.strictEqual(plan.plan("trades", TAPE_START).start, TAPE_START - 10n * second)
     give(trade({ instrumentId: 7, tsEvent: TAPE_START - minute + 1n }))
@@ -58,8 +58,30 @@ describe("from where a stream goes on", () => {
     assert.deepStrictEqual(plan.catchingUp, ["trades"])
     give(trade({ tsEvent: TAPE_START + 900n * second }))
     assert.strictEqual(plan.plan("trades", TAPE_START + 1801n * second).start, TAPE_START)
-    plan.caughtUp("trades")
+    plan.caughtUp("trades", TAPE_START, 1)
     assert.strictEqual(plan.plan("trades", TAPE_START + 1801n * second).start, TAPE_START + 890n * second)
+  })
+
+  it("takes a replay of several lines for complete after as many words, or a while after the first", () => {
+    const later = TAPE_START + 1800n * second
+    for (const [words, wait, isComplete] of [
+      [1, 0n, false],
+      [3, 0n, true],
+      [1, 601n * second, true],
+      [0, 3600n * second, false]
+    ] as const) {
+      const { plan, give } = setup({ asked: TAPE_START })
+      plan.plan("trades", later)
+      plan.started("trades", later)
+      give(trade({ tsEvent: TAPE_START + 900n * second }))
+      for (let n = 0; n < words; n++) plan.caughtUp("trades", later, 3)
+      const { start } = plan.plan("trades", later + wait)
+      assert.strictEqual(
+        start,
+        isComplete ? TAPE_START + 890n * second : TAPE_START,
+        `${words} words, ${wait} ns`
+      )
+    }
   })
 
   it("reports what is older than the gateway's replay", () => {
@@ -117,7 +139,7 @@ describe("from where a stream goes on", () => {
     const { plan, give } = setup({ asked: TAPE_START })
     plan.plan("trades", TAPE_START)
     plan.started("trades", TAPE_START)
-    plan.caughtUp("trades")
+    plan.caughtUp("trades", TAPE_START, 1)
     assert.deepStrictEqual(plan.skipped("trades", TAPE_START + 5n), {
       start: TAPE_START,
       end: TAPE_START + 1000n,
