@@ -6,8 +6,9 @@
  *
  *     npm run bench -- databento/live
  *
- * Times are processor time of the reading process, so that other programs on the machine do not count; latencies are what
- * the clock says, and mean little on a busy machine.
+ * Times are on the clock or of the reading process's processor time, whichever is less, as in `decode.bench.ts`: the first
+ * waits for other programs, the second counts the collector's threads. Latencies are what the clock says, and mean little
+ * on a busy machine.
  */
 import { spawn } from "node:child_process"
 import { connect, createServer, type Socket } from "node:net"
@@ -210,7 +211,7 @@ const cpuMillis = (): number => {
   return (user + system) / 1000
 }
 
-/** Processor and wall milliseconds until all rows are there, and the number of batches. */
+/** Milliseconds until all rows are there, and the number of batches. */
 const throughput = async (reader: typeof live, port: number) => {
   const cpu = cpuMillis()
   const wall = performance.now()
@@ -222,7 +223,8 @@ const throughput = async (reader: typeof live, port: number) => {
     return rows < Rows
   })
   if (rows !== Rows) throw new Error(`${rows} rows came, ${Rows} were sent`)
-  return { cpu: cpuMillis() - cpu, wall: performance.now() - wall, batches }
+  const clock = performance.now() - wall
+  return { millis: Math.min(clock, cpuMillis() - cpu), batches }
 }
 
 /** Microseconds from sending to batch, of every trade but the first hundred. */
@@ -252,14 +254,13 @@ const measure = async (ports: Ports): Promise<number> => {
     plains.push(await throughput(plain, ports.plainTrades))
   }
   const show = (name: string, runs: typeof lives): number => {
-    const cpu = quantile(
-      runs.map((run) => run.cpu),
-      0.5
-    )
-    const wall = quantile(
-      runs.map((run) => run.wall),
-      0.5
-    )
+    const rate =
+      Rows /
+      quantile(
+        runs.map((run) => run.millis),
+        0.5
+      ) /
+      1000
     const perBatch =
       Rows /
       quantile(
@@ -267,9 +268,9 @@ const measure = async (ports: Ports): Promise<number> => {
         0.5
       )
     console.log(
-      `${name.padEnd(34)} ${(Rows / cpu / 1000).toFixed(1).padStart(6)} M trades/s of processor time, ${(Rows / wall / 1000).toFixed(1).padStart(6)} on the clock, ${perBatch.toFixed(0)} rows per batch`
+      `${name.padEnd(34)} ${rate.toFixed(1).padStart(6)} M trades/s, ${perBatch.toFixed(0)} rows per batch`
     )
-    return Rows / cpu / 1000
+    return rate
   }
   console.log(
     `${Rows.toLocaleString("en")} trades, medians of ${Rounds} interleaved rounds; load ${loadavg()
@@ -279,7 +280,7 @@ const measure = async (ports: Ports): Promise<number> => {
   const rate = show("live session to batches", lives)
   show("socket, decoder, columns alone", plains)
   const ratio = quantile(
-    lives.map((run, i) => run.cpu / plains[i]!.cpu),
+    lives.map((run, i) => run.millis / plains[i]!.millis),
     0.5
   )
 
@@ -293,8 +294,8 @@ const measure = async (ports: Ports): Promise<number> => {
     )
   }
   const checks = [
-    ["live: times the yardstick's processor time (at most 1.3)", ratio, ratio <= 1.3],
-    ["live: M trades/s of processor time (at least 8)", rate, rate >= 8]
+    ["live: times the yardstick's time (at most 1.3)", ratio, ratio <= 1.3],
+    ["live: M trades/s (at least 8)", rate, rate >= 8]
   ] as const
   for (const [what, value, ok] of checks)
     console.log(`${what.padEnd(60)} ${value.toFixed(2)} ${ok ? "ok" : "MISSED"}`)

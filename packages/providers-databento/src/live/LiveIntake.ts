@@ -168,11 +168,10 @@ export class LiveIntake {
       this.#push({ _tag: "Batch", batch, rows: undefined })
       return
     }
-    const times = indexTimes(batch)
-    let rows = this.seen.assign(batch, times, this.#find)
+    let rows = this.seen.assign(batch, this.#find)
     if (rows === undefined) {
       this.seen.count(batch)
-      rows = this.#ids.assign(batch.columns.instrument, times)
+      rows = this.#ids.assign(batch.columns.instrument, indexTimes(batch))
     }
     if (rows.length === 0) this.#options.publish({ _tag: "Batch", batch }, bytes)
     else this.#push({ _tag: "Batch", batch, rows })

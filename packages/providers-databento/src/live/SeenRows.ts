@@ -72,12 +72,12 @@ export class SeenRows {
   }
 
   /**
-   * Counts the rows and replaces the vendor's ids by instruments. `times` are the words of the rows' index times. Gives the
-   * rows whose instrument is not known, which keep the vendor's id; undefined, with nothing done, where the rows are of more
-   * than one UTC day.
+   * Counts the rows and replaces the vendor's ids by instruments. Gives the rows whose instrument is not known, which keep
+   * the vendor's id; undefined, with nothing done, where the rows are of more than one UTC day, or some lack the time that
+   * says of which.
    */
-  assign(batch: MarketBatch, times: Int32Array, find: FindInstrument): Array<number> | undefined {
-    const day = dayOfAll(times, batch.length)
+  assign(batch: MarketBatch, find: FindInstrument): Array<number> | undefined {
+    const day = dayOfAll(batch._tag === "BarBatch" ? batch.words.tsEvent : batch.words.tsRecv, batch.length)
     if (day === undefined) return undefined
     if (day !== this.#day) this.forgetInstruments()
     this.#day = day
@@ -276,7 +276,7 @@ export const lateFrom = (entries: Int32Array, at: number): bigint | undefined =>
 
 /**
  * The UTC day of all times; undefined where they may be of several days. Decided by their high words alone (4.3 s each), so
- * a few seconds around midnight count as undecided.
+ * a few seconds around midnight count as undecided; an absent time is centuries away from every other.
  */
 const dayOfAll = (times: Int32Array, length: number): number | undefined => {
   if (length === 0) return undefined

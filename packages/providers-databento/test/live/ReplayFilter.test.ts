@@ -237,10 +237,10 @@ describe("rows seen", () => {
       trade({ instrumentId: 9 }),
       trade({ instrumentId: 1 })
     ])
-    assert.deepStrictEqual(seen.assign(batch, batch.words.tsRecv, find), [1])
+    assert.deepStrictEqual(seen.assign(batch, find), [1])
     assert.deepStrictEqual([...batch.columns.instrument], [10, 9, 10])
     const again = batchOf([trade({ instrumentId: 1 }), trade({ instrumentId: 1 })])
-    assert.deepStrictEqual(seen.assign(again, again.words.tsRecv, find), [])
+    assert.deepStrictEqual(seen.assign(again, find), [])
     assert.deepStrictEqual(asked, [`1/${day}`, `9/${day}`])
     const later = trade({
       instrumentId: 1,
@@ -248,9 +248,9 @@ describe("rows seen", () => {
       tsRecv: TAPE_START + 86_400_000_000_000n
     })
     const both = batchOf([trade({ instrumentId: 1 }), later])
-    assert.isUndefined(seen.assign(both, both.words.tsRecv, find))
+    assert.isUndefined(seen.assign(both, find))
     const next = batchOf([later])
-    assert.deepStrictEqual(seen.assign(next, next.words.tsRecv, find), [])
+    assert.deepStrictEqual(seen.assign(next, find), [])
     assert.strictEqual(asked.at(-1), `1/${day + 1}`)
   })
 })
