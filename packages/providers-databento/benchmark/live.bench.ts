@@ -20,6 +20,7 @@ import {
   type MarketBatch,
   SymbolText
 } from "@data-manager/core"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Effect, Logger, Redacted, Stream } from "effect"
 import { DbnBatches } from "../src/DbnBatches.ts"
 import { blankRecord, DbnDecoder, encodeMetadata, encodeRecord } from "../src/dbn/index.ts"
@@ -27,11 +28,11 @@ import { READ_BYTES } from "../src/live/GatewaySocket.ts"
 import { liveEvents } from "../src/live/LiveFeed.ts"
 import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 
-const Rows = 2_000_000
-const Rounds = 7
+const Rows = 6_000_000
+const Rounds = 5
 const Pings = 1000
 /** The default of live streams, for both. */
-const BatchRows = 8192
+const BatchRows = 5632
 const dataset = "DBEQ.BASIC"
 /** How the sender is told which of its ports does what. */
 const kinds = ["liveTrades", "plainTrades", "livePings", "plainPings"] as const
@@ -203,6 +204,34 @@ const live = (port: number, onBatch: OnBatch): Promise<void> =>
     )
   )
 
+/** The bytes alone, read as the live client reads them: no decoder. */
+const bytesOfSocket = (port: number, onBytes: (length: number) => boolean): Promise<void> =>
+  new Promise((resolve) => {
+    const socket = connect({
+      host: "127.0.0.1",
+      port,
+      onread: {
+        buffer: new Uint8Array(READ_BYTES),
+        callback: (length) => {
+          if (!onBytes(length)) socket.destroy()
+          return true
+        }
+      }
+    })
+    socket.on("close", () => resolve())
+  })
+
+/** The same through `effect/socket`. */
+const bytesOfEffect = (port: number, onBytes: (length: number) => boolean): Promise<void> =>
+  Effect.runPromise(
+    Effect.gen(function* () {
+      const socket = yield* NodeSocket.makeNet({ host: "127.0.0.1", port })
+      const { pull } = yield* socket.reader
+      for (let goesOn = true; goesOn; )
+        for (const chunk of yield* pull) goesOn = onBytes((chunk as Uint8Array).length)
+    }).pipe(Effect.ignore, Effect.scoped)
+  )
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Measuring
 
@@ -225,6 +254,18 @@ const throughput = async (reader: typeof live, port: number) => {
   if (rows !== Rows) throw new Error(`${rows} rows came, ${Rows} were sent`)
   const clock = performance.now() - wall
   return { millis: Math.min(clock, cpuMillis() - cpu), batches }
+}
+
+/** Milliseconds until all bytes were read. */
+const reading = async (reader: typeof bytesOfSocket, port: number): Promise<number> => {
+  const cpu = cpuMillis()
+  const wall = performance.now()
+  let bytes = 0
+  await reader(port, (length) => {
+    bytes += length
+    return bytes < Rows * 48
+  })
+  return Math.min(performance.now() - wall, cpuMillis() - cpu)
 }
 
 /** Microseconds from sending to batch, of every trade but the first hundred. */
@@ -293,6 +334,15 @@ const measure = async (ports: Ports): Promise<number> => {
       `${name.padEnd(34)} ${[0.5, 0.9, 0.99].map((share) => `p${share * 100} ${quantile(micros, share).toFixed(0)}`).join(", ")} us from sending a lone trade to its batch`
     )
   }
+  const own: Array<number> = []
+  const effects: Array<number> = []
+  for (let round = 0; round < 3; round++) {
+    own.push(await reading(bytesOfSocket, ports.plainTrades))
+    effects.push(await reading(bytesOfEffect, ports.plainTrades))
+  }
+  console.log(
+    `reading the bytes alone: ${quantile(own, 0.5).toFixed(0)} ms into one buffer, ${quantile(effects, 0.5).toFixed(0)} ms through effect/socket`
+  )
   const checks = [
     ["live: times the yardstick's time (at most 1.3)", ratio, ratio <= 1.3],
     ["live: M trades/s (at least 8)", rate, rate >= 8]

@@ -52,7 +52,10 @@ export class EventQueue<A, E> {
     this.#budget = budget
   }
 
-  /** Adds an event whose `bytes` the budget has been charged with; they are given back when it was read. */
+  /**
+   * Adds an event whose `bytes` the budget has been charged with; they are given back when it was read. A reader that waits
+   * goes on within this call: it has a batch before the next read of the socket.
+   */
   offer(event: A, bytes: number): void {
     this.#events.push(event)
     this.#bytes.push(bytes)

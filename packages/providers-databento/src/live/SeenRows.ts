@@ -228,10 +228,15 @@ const usualRows = (
     if (known === -1) break
     const low = times[2 * row]!
     const high = times[2 * row + 1]!
-    const newestLow = entries[at + 3]!
     const newestHigh = entries[at + 4]!
-    if (high === newestHigh && low === newestLow) entries[at + 5]! += 1
-    else if (high > newestHigh || (high === newestHigh && low >>> 0 > newestLow >>> 0)) {
+    if (high === newestHigh) {
+      const newestLow = entries[at + 3]!
+      if (low >>> 0 > newestLow >>> 0) {
+        entries[at + 3] = low
+        entries[at + 5] = 1
+      } else if (low === newestLow) entries[at + 5]! += 1
+      else break
+    } else if (high > newestHigh) {
       entries[at + 3] = low
       entries[at + 4] = high
       entries[at + 5] = 1
