@@ -19,12 +19,12 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Clock, Effect, Ref, Stream } from "effect"
-import { DbnInstruments, PROVIDER_ID } from "./DbnInstruments.ts"
 import { type KnownSchema, schemas as vendorSchemas } from "./dbn/DbnSchema.ts"
 import type { HistoricalClient } from "./historical/HistoricalClient.ts"
 import { AllSymbols, type DataRequest, MaxSymbols } from "./historical/HistoricalRequest.ts"
 import type { DatasetRange } from "./historical/Metadata.ts"
 import { claimsOfResolution } from "./historical/Symbology.ts"
+import { PROVIDER_ID } from "./MappingClaim.ts"
 
 /** What a provider is made of. */
 export interface DatabentoProviderOptions {
@@ -185,7 +185,7 @@ class AvailableRanges {
 
 /** Every symbol of the newest day that the service has, by its symbology, which is free of charge. */
 const discover = (
-  { historical, register }: DatabentoProviderOptions,
+  { historical }: DatabentoProviderOptions,
   dataset: string
 ): Stream.Stream<ListingClaim, ProviderError> =>
   Stream.unwrap(
@@ -199,7 +199,6 @@ const discover = (
         stypeOut: "instrument_id",
         range: { start, end: available.end }
       })
-      const instruments = new DbnInstruments(dataset, register)
-      return Stream.fromIterable(claimsOfResolution(instruments, value, "raw_symbol"))
+      return Stream.fromIterable(claimsOfResolution(dataset, value, "raw_symbol"))
     })
   )

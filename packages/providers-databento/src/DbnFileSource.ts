@@ -27,13 +27,7 @@ import {
 import { type Cause, Effect, FileSystem, type PlatformError, Queue, type Scope, Stream } from "effect"
 import { DbnBatches } from "./DbnBatches.ts"
 import { decodeReason } from "./DbnFailure.ts"
-import {
-  CLAIMS_PER_REGISTRATION,
-  DbnInstruments,
-  lastIndexTime,
-  type MappedInstruments,
-  PROVIDER_ID
-} from "./DbnInstruments.ts"
+import { CLAIMS_PER_REGISTRATION, DbnInstruments, type MappedInstruments } from "./DbnInstruments.ts"
 import { DbnDecoder } from "./dbn/DbnDecoder.ts"
 import { DbnError } from "./dbn/DbnError.ts"
 import type { DbnMetadata } from "./dbn/DbnMetadata.ts"
@@ -44,6 +38,8 @@ import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { Rtype, rtypeEntry, rtypeName } from "./dbn/Rtype.ts"
 import { UNDEF_TIMESTAMP } from "./dbn/Sentinel.ts"
 import type { DecoderOptions } from "./dbn/StreamDecoder.ts"
+import { lastIndexTime } from "./IndexTime.ts"
+import { PROVIDER_ID } from "./MappingClaim.ts"
 
 /** Rows per batch, and so per transaction, of an import. */
 export const IMPORT_BATCH_ROWS = 131_072

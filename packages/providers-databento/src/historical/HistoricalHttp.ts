@@ -10,8 +10,8 @@ import {
   HttpClientRequest,
   type HttpClientResponse
 } from "effect/http"
+import { RateWindow } from "../RateWindow.ts"
 import * as HttpFailure from "./HttpFailure.ts"
-import * as RequestPace from "./RequestPace.ts"
 
 /** A remark of the service: `{ category: "DeprecationWarning", message: "..." }`. */
 export interface Warning {
@@ -42,12 +42,12 @@ export const together = <A, B>(
 
 /** Kinds of requests, as the service limits them: per second for each team, submissions per minute. */
 const rates = {
-  metadata: { requests: 20, window: "1 second" },
-  symbology: { requests: 100, window: "1 second" },
-  timeseries: { requests: 100, window: "1 second" },
-  jobs: { requests: 20, window: "1 second" },
-  submit: { requests: 20, window: "1 minute" }
-} as const satisfies Record<string, RequestPace.RequestRate>
+  metadata: { requests: 20, millis: 1_000 },
+  symbology: { requests: 100, millis: 1_000 },
+  timeseries: { requests: 100, millis: 1_000 },
+  jobs: { requests: 20, millis: 1_000 },
+  submit: { requests: 20, millis: 60_000 }
+} as const
 
 /** A kind of requests with a limit of its own. */
 export type RequestKind = keyof typeof rates
@@ -95,7 +95,7 @@ export class HistoricalHttp {
   readonly #options: HistoricalHttpOptions
   readonly #baseUrl: string
   readonly #timeout: Duration.Input
-  readonly #paces = new Map<RequestKind, RequestPace.RequestPace>()
+  readonly #paces = new Map<RequestKind, RateWindow>()
   readonly #connections = Semaphore.makeUnsafe(MaxConnections)
 
   constructor(client: HttpClient.HttpClient, options: HistoricalHttpOptions) {
@@ -179,7 +179,7 @@ export class HistoricalHttp {
             )
           )
     )
-    return Effect.andThen(this.#pace(call.kind).next, checked)
+    return Effect.andThen(this.#pace(call.kind).turn, checked)
   }
 
   #request(call: Call): HttpClientRequest.HttpClientRequest {
@@ -235,8 +235,9 @@ export class HistoricalHttp {
       })
   }
 
-  #pace(kind: RequestKind): RequestPace.RequestPace {
-    const known = this.#paces.get(kind) ?? RequestPace.make(rates[kind])
+  #pace(kind: RequestKind): RateWindow {
+    const { requests, millis } = rates[kind]
+    const known = this.#paces.get(kind) ?? new RateWindow(requests, millis)
     this.#paces.set(kind, known)
     return known
   }

@@ -1,9 +1,9 @@
 /** From symbols to other symbols, day by day. Free of charge. Source: fact sheet, "symbology.resolve". */
 import type { ListingClaim, ProviderError, TimeRange } from "@data-manager/core"
 import { Effect, Schema } from "effect"
-import type { DbnInstruments } from "../DbnInstruments.ts"
 import { dateFromIso, dayOfDate } from "../dbn/IsoDate.ts"
 import type { SType } from "../dbn/SType.ts"
+import { daysClaim } from "../MappingClaim.ts"
 import { type HistoricalHttp, type Reply, together } from "./HistoricalHttp.ts"
 import { datesOf, symbolLists } from "./HistoricalRequest.ts"
 import * as ReplyShape from "./ReplyShape.ts"
@@ -92,7 +92,7 @@ const merged = (answers: ReadonlyArray<typeof Answer.Type>): Resolution => {
 
 /** What a resolution between raw symbols and instrument ids says, as listings. `stypeIn` is what was asked for. */
 export const claimsOfResolution = (
-  instruments: DbnInstruments,
+  dataset: string,
   resolution: Resolution,
   stypeIn: "raw_symbol" | "instrument_id"
 ): ReadonlyArray<ListingClaim> =>
@@ -102,7 +102,7 @@ export const claimsOfResolution = (
       const [startDay, endDay] = [dayOf(start), dayOf(end)]
       return startDay === undefined || endDay === undefined || !/^\d{1,10}$/.test(id)
         ? []
-        : [instruments.claim(Number(id), startDay, endDay, text)]
+        : [daysClaim(dataset, Number(id), text, startDay, endDay)]
     })
   )
 

@@ -18,19 +18,15 @@ import {
 import { type Cause, Effect, Queue, Stream } from "effect"
 import { DbnBatches } from "../DbnBatches.ts"
 import { decodeReason } from "../DbnFailure.ts"
-import {
-  CLAIMS_PER_REGISTRATION,
-  DbnInstruments,
-  isNaming,
-  PROVIDER_ID,
-  rowsFrom
-} from "../DbnInstruments.ts"
+import { CLAIMS_PER_REGISTRATION, DbnInstruments, isNaming } from "../DbnInstruments.ts"
 import { DbnDecoder } from "../dbn/DbnDecoder.ts"
 import type { DbnMetadata } from "../dbn/DbnMetadata.ts"
 import { venueOf } from "../dbn/Publisher.ts"
 import type { RecordBlock } from "../dbn/RecordBlock.ts"
 import { type BlockSource, mergeBlocks } from "../dbn/RecordMerge.ts"
 import { type SymbolInterval, symbolIntervals } from "../dbn/SymbolMap.ts"
+import { rowsFrom } from "../IndexTime.ts"
+import { PROVIDER_ID } from "../MappingClaim.ts"
 import { checkCost } from "./CostLimit.ts"
 import type { Call, HistoricalHttp, OpenReply, Warning } from "./HistoricalHttp.ts"
 import { AllSymbols, checkData, type DataRequest, dataParams, symbolLists } from "./HistoricalRequest.ts"
@@ -306,7 +302,7 @@ class RangeReader {
       const { dataset, range } = this.#request
       const stypeOut = stypeIn === "raw_symbol" ? "instrument_id" : "raw_symbol"
       const { value } = yield* resolve(this.#http, { dataset, symbols, stypeIn, stypeOut, range })
-      return claimsOfResolution(this.#instruments, value, stypeIn)
+      return claimsOfResolution(dataset, value, stypeIn)
     }
   )
 

@@ -1,12 +1,9 @@
 import { inspect } from "node:util"
 import { LocalInstruments } from "@data-manager/core"
-import { it as effectIt } from "@effect/vitest"
-import { Duration, Effect, Fiber, Redacted, Stream } from "effect"
-import { TestClock } from "effect/testing"
+import { Duration, Effect, Redacted, Stream } from "effect"
 import { assert, describe, it } from "vitest"
 import * as ApiKey from "../../src/ApiKey.ts"
 import type { DataRequest } from "../../src/historical/HistoricalRequest.ts"
-import * as RequestPace from "../../src/historical/RequestPace.ts"
 import type { Answer } from "./ScriptedService.ts"
 import { failureOf, key, withService } from "./TestClient.ts"
 
@@ -180,7 +177,7 @@ describe("the API key", () => {
     }
     const accepted = ApiKey.check(Redacted.make(` ${key}\n`))
     assert.strictEqual(accepted._tag === "Success" && Redacted.value(accepted.success), key)
-    assert.strictEqual(ApiKey.bucket(Redacted.make(key)), "OPQRS")
+    assert.strictEqual(ApiKey.bucketOf(key), "OPQRS")
   })
 })
 
@@ -202,27 +199,4 @@ describe("a request", () => {
     assert.include(result.message, text)
     assert.lengthOf(asked, 0)
   })
-})
-
-describe("the pace of requests", () => {
-  effectIt.effect("lets a burst through and then as many as the window allows, in order", () =>
-    Effect.gen(function* () {
-      const pace = RequestPace.make({ requests: 3, window: "1 second" })
-      const begun: Array<number> = []
-      const all = yield* Effect.forEach(
-        [0, 1, 2, 3, 4, 5, 6],
-        (i) => Effect.map(pace.next, () => begun.push(i)),
-        { concurrency: "unbounded" }
-      ).pipe(Effect.forkChild)
-      yield* TestClock.adjust("0 seconds")
-      assert.deepStrictEqual(begun, [0, 1, 2])
-      yield* TestClock.adjust("999 millis")
-      assert.lengthOf(begun, 3)
-      yield* TestClock.adjust("1 millis")
-      assert.deepStrictEqual(begun, [0, 1, 2, 3, 4, 5])
-      yield* TestClock.adjust("1 second")
-      yield* Fiber.join(all)
-      assert.deepStrictEqual(begun, [0, 1, 2, 3, 4, 5, 6])
-    })
-  )
 })
