@@ -47,5 +47,9 @@ const databento = Effect.fnUntraced(function* (
   const historical = yield* HistoricalClient.make({ key: Redacted.make(key), baseUrl: historicalUrl }).pipe(
     Effect.provide(FetchHttpClient.layer)
   )
-  return yield* DatabentoProvider.make({ historical, register: store.registerListings })
+  return DatabentoProvider.make({
+    historical,
+    register: store.registerListings,
+    live: { apiKey: Redacted.make(key) }
+  })
 })

@@ -1,7 +1,4 @@
-/**
- * Databento behind the provider contract: history, what it takes, what exists, what is listed. Live collection is a
- * `LiveFeed`, given to `make`.
- */
+/** Databento behind the provider contract: history, live data, what a request takes, what exists, what is listed. */
 import {
   type Estimate,
   type HistoryRequest,
@@ -11,19 +8,21 @@ import {
   ProviderBadRequest,
   ProviderError,
   type ProviderEvent,
-  type ProviderHealth,
   type RegisterListings,
   type Selection,
   StoreError,
   type TimeRange,
   UnixNanos
 } from "@data-manager/core"
-import { Clock, Effect, Ref, Stream } from "effect"
+import { Clock, Effect, Stream } from "effect"
 import { type KnownSchema, schemas as vendorSchemas } from "./dbn/DbnSchema.ts"
 import type { HistoricalClient } from "./historical/HistoricalClient.ts"
 import { AllSymbols, type DataRequest, MaxSymbols } from "./historical/HistoricalRequest.ts"
 import type { DatasetRange } from "./historical/Metadata.ts"
 import { claimsOfResolution } from "./historical/Symbology.ts"
+import type { LiveOptions } from "./live/LiveOptions.ts"
+import { liveSchemas } from "./live/LiveRequest.ts"
+import { LiveStreams } from "./live/LiveStreams.ts"
 import { PROVIDER_ID } from "./MappingClaim.ts"
 
 /** What a provider is made of. */
@@ -31,8 +30,8 @@ export interface DatabentoProviderOptions {
   readonly historical: HistoricalClient["Service"]
   /** Gives instruments their ids: `store.registerListings`, or that of `LocalInstruments` without a store. */
   readonly register: RegisterListings
-  /** Live collection; without it `live` says that there is none. */
-  readonly live?: Pick<Provider, "live" | "health"> | undefined
+  /** Live collection: the key, and how sessions are made. Without it `live` says that there is none. */
+  readonly live?: Omit<LiveOptions, "dataset" | "subscriptions" | "register" | "from"> | undefined
 }
 
 /**
@@ -48,48 +47,49 @@ const isVendorSchema = (schema: string): schema is MarketSchema.MarketSchema & K
 const schemas = MarketSchema.all.filter(isVendorSchema)
 
 /** The provider. A value of one key and one registry; its client's pace and connections are shared by all requests. */
-export const make = (options: DatabentoProviderOptions): Effect.Effect<Provider> =>
-  Effect.map(Ref.make<bigint | undefined>(undefined), (lastDataAt): Provider => {
-    const { historical, live } = options
-    const ranges = new AvailableRanges(historical)
-    return {
-      id: PROVIDER_ID,
-      capabilities: {
-        history: schemas,
-        live: live === undefined ? [] : schemas,
-        symbolTypes: ["raw_symbol", "parent", "continuous", "instrument_id"],
-        replaySeconds: live === undefined ? 0 : 24 * 3600,
-        consecutiveIds: false,
-        billed: true,
-        maxSymbols: 0,
-        maxDays: 0,
-        addSymbolsLive: live !== undefined
-      },
-      history: (request) => Stream.tap(history(options, ranges, request), () => noteData(lastDataAt)),
-      live: live?.live ?? (() => Stream.fail(noLive)),
-      discover: (dataset) => discover(options, dataset),
-      availableRange: (selection) => ranges.of(selection),
-      estimate: (request) => estimate(historical, request),
-      health: live?.health ?? Effect.map(Ref.get(lastDataAt), idleHealth)
-    }
-  })
-
-const noteData = (lastDataAt: Ref.Ref<bigint | undefined>): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => Ref.set(lastDataAt, BigInt(now) * UnixNanos.PerMilli))
-
-const idleHealth = (lastDataAt: bigint | undefined): ProviderHealth => ({
-  state: "idle",
-  lastDataAt,
-  reconnects: 0,
-  detail: "no live collection; history on request"
-})
+export const make = ({ historical, register, live }: DatabentoProviderOptions): Provider => {
+  const ranges = new AvailableRanges(historical)
+  const streams = new LiveStreams()
+  return {
+    id: PROVIDER_ID,
+    capabilities: {
+      history: schemas,
+      live: live === undefined ? [] : liveSchemas,
+      symbolTypes: ["raw_symbol", "parent", "continuous", "instrument_id"],
+      replaySeconds: live === undefined ? 0 : 24 * 3600,
+      consecutiveIds: false,
+      billed: true,
+      maxSymbols: 0,
+      maxDays: 0,
+      addSymbolsLive: live !== undefined
+    },
+    history: (request) => history(historical, register, ranges, request),
+    live: ({ dataset, schema, stypeIn, symbols }, { from } = {}) =>
+      live === undefined
+        ? Stream.fail(noLive)
+        : withRegistry(
+            `live ${dataset}`,
+            streams.events({
+              ...live,
+              register,
+              dataset,
+              from,
+              subscriptions: [{ schema, stypeIn, symbols }]
+            })
+          ),
+    discover: (dataset) => discover(historical, dataset),
+    availableRange: (selection) => ranges.of(selection),
+    estimate: (request) => estimate(historical, request),
+    health: streams.health
+  }
+}
 
 const noLive = new ProviderError({
   provider: PROVIDER_ID,
   operation: "live",
   reason: new ProviderBadRequest({
     detail: "this provider was made without live collection",
-    hint: "give DatabentoProvider.make a live feed"
+    hint: "give DatabentoProvider.make the key for it, as `live: { apiKey }`"
   })
 })
 
@@ -117,30 +117,37 @@ const dataRequest = (request: HistoryRequest): Effect.Effect<DataRequest, Provid
 }
 
 const history = (
-  { historical, register }: DatabentoProviderOptions,
+  { timeseries }: HistoricalClient["Service"],
+  register: RegisterListings,
   ranges: AvailableRanges,
   request: HistoryRequest
 ): Stream.Stream<ProviderEvent, ProviderError> =>
-  Stream.unwrap(
-    Effect.gen(function* () {
-      const data = yield* dataRequest(request)
-      const lead = leadOf(request.schema, request.range.start, yield* ranges.of(request))
-      return historical.timeseries.batches(data, { register, lead })
-    })
-  ).pipe(
-    Stream.mapError((error) =>
-      error instanceof StoreError ? registryFailure(`history ${request.dataset}`, error) : error
+  withRegistry(
+    `history ${request.dataset}`,
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const data = yield* dataRequest(request)
+        const lead = leadOf(request.schema, request.range.start, yield* ranges.of(request))
+        return timeseries.batches(data, { register, lead })
+      })
     )
   )
 
 /** The registry behind `register` is a part of this provider: what it says is told as the provider's own failure. */
-const registryFailure = (operation: string, error: StoreError): ProviderError =>
-  new ProviderError({
-    provider: PROVIDER_ID,
-    operation,
-    reason: new ProviderBadRequest({ detail: `instruments cannot be registered: ${error.message}` }),
-    cause: error
-  })
+const withRegistry = <A>(
+  operation: string,
+  events: Stream.Stream<A, ProviderError | StoreError>
+): Stream.Stream<A, ProviderError> =>
+  Stream.mapError(events, (error) =>
+    error instanceof StoreError
+      ? new ProviderError({
+          provider: PROVIDER_ID,
+          operation,
+          reason: new ProviderBadRequest({ detail: `instruments cannot be registered: ${error.message}` }),
+          cause: error
+        })
+      : error
+  )
 
 const estimate = Effect.fnUntraced(function* (
   { metadata }: HistoricalClient["Service"],
@@ -185,7 +192,7 @@ class AvailableRanges {
 
 /** Every symbol of the newest day that the service has, by its symbology, which is free of charge. */
 const discover = (
-  { historical }: DatabentoProviderOptions,
+  historical: HistoricalClient["Service"],
   dataset: string
 ): Stream.Stream<ListingClaim, ProviderError> =>
   Stream.unwrap(

@@ -48,7 +48,11 @@ const withProvider = <A, E>(
           retries: 0
         })
         const { register } = LocalInstruments.make()
-        return yield* work(yield* DatabentoProvider.make({ historical, register }), simulator)
+        const live = {
+          apiKey: Redacted.make(simulator.key),
+          address: { host: "127.0.0.1", port: simulator.live.port }
+        }
+        return yield* work(DatabentoProvider.make({ historical, register, live }), simulator)
       }).pipe(Effect.provide(NodeHttpClient.layerUndici))
     )
   )
@@ -156,14 +160,39 @@ describe("discovery", () => {
 })
 
 describe("live", () => {
-  it("says that there is none where none was given", async () => {
+  it("gives the rows that history gives for the same time, key by key, and tells how it is doing", async () => {
     await withProvider(catalogue, (provider) =>
       Effect.gen(function* () {
+        const { rows } = yield* collect(provider, request())
+        const live = yield* provider.live(request()).pipe(
+          Stream.flatMap((event) => Stream.fromIterable(event._tag === "Batch" ? rowsOf(event.batch) : [])),
+          Stream.take(rows.length),
+          Stream.runCollect
+        )
+        assert.deepStrictEqual(new Set(live), new Set(rows))
+        assert.lengthOf(live, rows.length)
+        assert.strictEqual((yield* provider.health).state, "idle")
+        const during = yield* provider.live(request()).pipe(
+          Stream.filter((event) => event._tag === "Batch"),
+          Stream.mapEffect(() => provider.health),
+          Stream.take(1),
+          Stream.runCollect
+        )
+        assert.strictEqual(during[0]?.state, "healthy")
+      })
+    )
+  })
+
+  it("says that there is none where none was given", async () => {
+    await withProvider(catalogue, ({ id }, simulator) =>
+      Effect.gen(function* () {
+        const historical = yield* HistoricalClient.make({ key: Redacted.make(simulator.key) })
+        const { register } = LocalInstruments.make()
+        const provider = DatabentoProvider.make({ historical, register })
+        assert.deepStrictEqual([provider.id, provider.capabilities.live], [id, []])
         const error = yield* Effect.flip(Stream.runDrain(provider.live(request())))
         assert.include(error.message, "made without live collection")
-        const health = yield* provider.health
-        assert.strictEqual(health.state, "idle")
-      })
+      }).pipe(Effect.provide(NodeHttpClient.layerUndici))
     )
   })
 })
