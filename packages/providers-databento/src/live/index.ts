@@ -1,6 +1,6 @@
 /** The Databento live client. */
 export { apiKeyProblem, challengeReply } from "./ApiKey.ts"
-export { type GatewayAddress, READ_BYTES } from "./GatewaySocket.ts"
+export { type GatewayAddress, type LookupHost, READ_BYTES } from "./GatewaySocket.ts"
 export type { LiveHealth } from "./LiveClient.ts"
 export { type LiveFeed, liveEvents, openLive } from "./LiveFeed.ts"
 export type { LiveOptions } from "./LiveOptions.ts"

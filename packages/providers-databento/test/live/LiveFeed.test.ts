@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { inspect } from "node:util"
 import {
   type ListingClaim,
   MarketSchema,
@@ -106,6 +107,7 @@ describe("a live session", () => {
         assert.strictEqual(health.unacknowledged, 0)
         assert.strictEqual(health.reconnects, 0)
         assert.isDefined(health.lag)
+        assert.notInclude(inspect([live.events, live.feed, health], { depth: 12, showHidden: true }), KEY)
       })
     )
   )
@@ -665,6 +667,26 @@ describe("the end of a session", () => {
         assert(gap?._tag === "Gap", "the stream was wanted before it could begin")
         assert.strictEqual(gap.range.end, TAPE_START + 3_600_000_000_000n)
         assert.isTrue(gap.range.start >= TAPE_START + 60_000_000_000n)
+        assert.strictEqual(gateway.connections.length, 3)
+      })
+    )
+  )
+
+  it.live("a gateway that does not greet, or does not answer, is left after 30 seconds", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const gateway = yield* scriptedGateway(async (connection, number) => {
+          if (number === 0) return
+          if (number === 1) return connection.write("lsg_version=0.9.4\n")
+          await begin(connection)
+          await connection.write(concat([names(), encode(oneTrade(1))]))
+        })
+        const live = yield* reading(options(gateway.port))
+        yield* Effect.repeat(Effect.andThen(realSleep(2), live.feed.health), {
+          until: ({ detail }) => detail.startsWith("no reply to the authentication within 30 seconds")
+        })
+        assert.strictEqual((yield* live.feed.health).state, "down")
+        yield* until(() => live.rows().length === 1, "a row")
         assert.strictEqual(gateway.connections.length, 3)
       })
     )
