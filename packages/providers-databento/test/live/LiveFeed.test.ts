@@ -5,6 +5,7 @@ import {
   type ListingClaim,
   MarketSchema,
   type ProviderEvent,
+  StoreBadRequest,
   StoreError,
   StoreUnavailable
 } from "@data-manager/core"
@@ -217,6 +218,23 @@ describe("a live session", () => {
     )
   )
 
+  it.live("ends with the registry's error where that does not pass", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const gateway = yield* scriptedGateway(async (connection) => {
+          await begin(connection)
+          await connection.write(concat([names(), encode(oneTrade(1))]))
+        })
+        const reason = new StoreBadRequest({ detail: "no such table" })
+        const register = () => Effect.fail(new StoreError({ operation: "register", reason }))
+        const error = yield* Effect.flip(Stream.runDrain(liveEvents(options(gateway.port, { register }))))
+        assert.strictEqual(error._tag, "StoreError")
+        assert.match(error.message, /no such table/)
+        yield* Effect.promise(() => gateway.connections[0]!.untilClosed())
+      })
+    )
+  )
+
   it.live("stops reading while its reader is behind, says so, and loses nothing", () =>
     onFastClock(
       Effect.gen(function* () {
@@ -322,7 +340,7 @@ describe("a live session", () => {
               gatewayError(4, "Failed to resolve symbol XX.FUT"),
               system(2, "Warning: slow reading", TAPE_START),
               names(),
-              encode(oneTrade(1)),
+              encode(oneTrade(1), oneTrade(1, { action: "C" })),
               gatewayError(7, "Slow client detected for trades", at + 5_000_000n),
               encode(oneTrade(9000))
             ])
@@ -333,6 +351,7 @@ describe("a live session", () => {
         const health = yield* live.feed.health
         assert.deepStrictEqual(health.unresolved, ["Failed to resolve symbol XX.FUT"])
         assert.strictEqual(health.slowReaderWarnings, 1)
+        assert.deepStrictEqual([...health.notStored], [["trades with action C", 1]])
         assert.strictEqual(health.state, "degraded")
         const gap = live.events.find((event) => event._tag === "Gap")
         assert(gap?._tag === "Gap")
