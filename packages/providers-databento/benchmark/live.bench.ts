@@ -198,8 +198,7 @@ const live = (port: number, onBatch: OnBatch): Promise<void> =>
       from: BigInt(Date.now()) * 1_000_000n,
       register
     }).pipe(
-      Stream.takeWhile((event) => event._tag !== "Batch" || onBatch(event.batch)),
-      Stream.runDrain,
+      Stream.runForEachWhile((event) => Effect.sync(() => event._tag !== "Batch" || onBatch(event.batch))),
       Effect.provide(Logger.layer([]))
     )
   )

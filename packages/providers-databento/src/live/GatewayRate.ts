@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { RateWindow } from "../RateWindow.ts"
 
 /** New connections per second, address and gateway; the sixth is closed without a greeting. */
-export const CONNECTIONS_PER_SECOND = 5
+const CONNECTIONS_PER_SECOND = 5
 /** Subscription requests per second and session; further ones are delayed by the gateway. */
 export const SUBSCRIPTIONS_PER_SECOND = 10
 

@@ -12,12 +12,22 @@ const CONNECT_TIMEOUT = "10 seconds"
 /** For one of several addresses, before the next one is tried. */
 const ADDRESS_TIMEOUT_MILLIS = 3000
 
+/** Resolves a host to all of its addresses, as `dns.lookup` does. */
+export type LookupHost = (
+  host: string,
+  options: object,
+  done: (
+    error: Error | null,
+    addresses: ReadonlyArray<{ readonly address: string; readonly family: number }>
+  ) => void
+) => void
+
 /** Where to connect. */
 export interface GatewayAddress {
   readonly host: string
   readonly port: number
   /** Resolves the host; default: the system's resolver. All addresses that it gives are tried in turn. */
-  readonly lookup?: LookupFunction | undefined
+  readonly lookup?: LookupHost | undefined
 }
 
 /** How a connection ended. `code` is the system's (`ECONNRESET`, `ENOTFOUND`); absent where the other side closed. */
@@ -83,7 +93,7 @@ const open = (
     keepAlive: true,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: ADDRESS_TIMEOUT_MILLIS,
-    ...(address.lookup === undefined ? {} : { lookup: address.lookup }),
+    ...(address.lookup === undefined ? {} : { lookup: address.lookup as LookupFunction }),
     onread: {
       buffer: new Uint8Array(READ_BYTES),
       callback: (length, buffer) => onBytes(buffer.subarray(0, length), socket)

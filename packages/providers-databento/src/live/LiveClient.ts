@@ -58,6 +58,8 @@ export interface LiveHealth extends ProviderHealth {
   readonly slowReaderWarnings: number
   /** Requests sent and not yet acknowledged, in this session. */
   readonly unacknowledged: number
+  /** Records that gave no row since the stream was opened, by cause: types without a table, fields that lack. */
+  readonly notStored: ReadonlyMap<string, number>
 }
 
 /** One stream. */
@@ -182,7 +184,8 @@ export class LiveClient {
       sessionId: session?.sessionId,
       unresolved: this.#unresolved,
       slowReaderWarnings: this.#slowWarnings,
-      unacknowledged: this.#unacknowledged.size
+      unacknowledged: this.#unacknowledged.size,
+      notStored: this.#intake.notStored
     }
   })
 

@@ -17,7 +17,7 @@ import { decodeRecord, type SymbolMappingRecord } from "../dbn/DbnRecord.ts"
 import { dayOfNanos } from "../dbn/IsoDate.ts"
 import { venueOf } from "../dbn/Publisher.ts"
 import { RecordBlock } from "../dbn/RecordBlock.ts"
-import { Rtype } from "../dbn/Rtype.ts"
+import { Rtype, rtypeName } from "../dbn/Rtype.ts"
 import { indexTimes } from "../IndexTime.ts"
 import { daysClaim, mappingClaim, PROVIDER_ID } from "../MappingClaim.ts"
 import { NativeInstrumentMap } from "../NativeInstrumentMap.ts"
@@ -93,9 +93,11 @@ export class LiveIntake {
     })
   }
 
-  /** Records that gave no row, by cause; records of the gateway among them. */
+  /** Records that gave no row, by cause; the gateway's own are none of these. */
   get notStored(): ReadonlyMap<string, number> {
-    return this.#batches.notStored
+    const causes = new Map(this.#batches.notStored)
+    for (const rtype of [Rtype.system, Rtype.error, Rtype.symbolMapping]) causes.delete(rtypeName(rtype))
+    return causes
   }
 
   /** Vendor ids that a requested symbol means. */

@@ -12,7 +12,7 @@ import type { RecordBlock } from "../dbn/RecordBlock.ts"
 import { authenticationLine, type SessionRequest } from "./LiveRequest.ts"
 
 /** Longest line of the dialogue, bytes. */
-export const MAX_LINE_BYTES = 64 * 1024
+const MAX_LINE_BYTES = 64 * 1024
 /** Lines that may come before the challenge. */
 const MAX_GREETING_LINES = 16
 

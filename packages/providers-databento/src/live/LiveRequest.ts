@@ -8,8 +8,8 @@ import { apiKeyProblem, challengeReply } from "../ApiKey.ts"
 /** Symbols of one line at most; more go into several lines of one request. */
 export const MAX_SYMBOLS_PER_LINE = 500
 /** Heartbeat intervals that the gateway takes, seconds. */
-export const MIN_HEARTBEAT_SECONDS = 5
-export const MAX_HEARTBEAT_SECONDS = 1800
+const MIN_HEARTBEAT_SECONDS = 5
+const MAX_HEARTBEAT_SECONDS = 1800
 
 /** What the gateway does for a reader that falls behind: warn and wait, or skip records of quotes and books. */
 export type SlowReaderBehavior = "warn" | "skip"

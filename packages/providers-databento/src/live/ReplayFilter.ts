@@ -34,11 +34,6 @@ export class ReplayFilter {
     }
   }
 
-  /** Whether rows of a schema may still be dropped. */
-  isOpen(code: number): boolean {
-    return (this.#open.get(code) ?? 0) > 0
-  }
-
   /** Whether nothing will be dropped any more. */
   get isDone(): boolean {
     return this.#open.size === 0

@@ -33,7 +33,7 @@ export type Verdict =
   | { readonly _tag: "GiveUp"; readonly reason: ProviderErrorReason }
 
 /** Attempts in a row that are made where it is not known whether repeating can help. */
-export const DOUBTFUL_ATTEMPTS = 5
+const DOUBTFUL_ATTEMPTS = 5
 
 const usual: Verdict = { _tag: "Retry", pace: "usual" }
 const slow: Verdict = { _tag: "Retry", pace: "slow" }

@@ -1,5 +1,5 @@
 /** The Databento live client. */
-export { type GatewayAddress, READ_BYTES } from "./GatewaySocket.ts"
+export { type GatewayAddress, type LookupHost, READ_BYTES } from "./GatewaySocket.ts"
 export type { LiveHealth } from "./LiveClient.ts"
 export { type LiveFeed, liveEvents, openLive } from "./LiveFeed.ts"
 export type { LiveOptions } from "./LiveOptions.ts"

@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { inspect } from "node:util"
 import {
   type ListingClaim,
   MarketSchema,
   type ProviderEvent,
+  StoreBadRequest,
   StoreError,
   StoreUnavailable
 } from "@data-manager/core"
@@ -106,6 +108,7 @@ describe("a live session", () => {
         assert.strictEqual(health.unacknowledged, 0)
         assert.strictEqual(health.reconnects, 0)
         assert.isDefined(health.lag)
+        assert.notInclude(inspect([live.events, live.feed, health], { depth: 12, showHidden: true }), KEY)
       })
     )
   )
@@ -215,6 +218,23 @@ describe("a live session", () => {
     )
   )
 
+  it.live("ends with the registry's error where that does not pass", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const gateway = yield* scriptedGateway(async (connection) => {
+          await begin(connection)
+          await connection.write(concat([names(), encode(oneTrade(1))]))
+        })
+        const reason = new StoreBadRequest({ detail: "no such table" })
+        const register = () => Effect.fail(new StoreError({ operation: "register", reason }))
+        const error = yield* Effect.flip(Stream.runDrain(liveEvents(options(gateway.port, { register }))))
+        assert.strictEqual(error._tag, "StoreError")
+        assert.match(error.message, /no such table/)
+        yield* Effect.promise(() => gateway.connections[0]!.untilClosed())
+      })
+    )
+  )
+
   it.live("stops reading while its reader is behind, says so, and loses nothing", () =>
     onFastClock(
       Effect.gen(function* () {
@@ -320,7 +340,7 @@ describe("a live session", () => {
               gatewayError(4, "Failed to resolve symbol XX.FUT"),
               system(2, "Warning: slow reading", TAPE_START),
               names(),
-              encode(oneTrade(1)),
+              encode(oneTrade(1), oneTrade(1, { action: "C" })),
               gatewayError(7, "Slow client detected for trades", at + 5_000_000n),
               encode(oneTrade(9000))
             ])
@@ -331,6 +351,7 @@ describe("a live session", () => {
         const health = yield* live.feed.health
         assert.deepStrictEqual(health.unresolved, ["Failed to resolve symbol XX.FUT"])
         assert.strictEqual(health.slowReaderWarnings, 1)
+        assert.deepStrictEqual([...health.notStored], [["trades with action C", 1]])
         assert.strictEqual(health.state, "degraded")
         const gap = live.events.find((event) => event._tag === "Gap")
         assert(gap?._tag === "Gap")
@@ -665,6 +686,26 @@ describe("the end of a session", () => {
         assert(gap?._tag === "Gap", "the stream was wanted before it could begin")
         assert.strictEqual(gap.range.end, TAPE_START + 3_600_000_000_000n)
         assert.isTrue(gap.range.start >= TAPE_START + 60_000_000_000n)
+        assert.strictEqual(gateway.connections.length, 3)
+      })
+    )
+  )
+
+  it.live("a gateway that does not greet, or does not answer, is left after 30 seconds", () =>
+    onFastClock(
+      Effect.gen(function* () {
+        const gateway = yield* scriptedGateway(async (connection, number) => {
+          if (number === 0) return
+          if (number === 1) return connection.write("lsg_version=0.9.4\n")
+          await begin(connection)
+          await connection.write(concat([names(), encode(oneTrade(1))]))
+        })
+        const live = yield* reading(options(gateway.port))
+        yield* Effect.repeat(Effect.andThen(realSleep(2), live.feed.health), {
+          until: ({ detail }) => detail.startsWith("no reply to the authentication within 30 seconds")
+        })
+        assert.strictEqual((yield* live.feed.health).state, "down")
+        yield* until(() => live.rows().length === 1, "a row")
         assert.strictEqual(gateway.connections.length, 3)
       })
     )
