@@ -1,14 +1,10 @@
 /**
  * What decoding costs per record, each figure beside a yardstick measured in the same interleaved run. The yardstick of
  * decoding is a bare loop that gathers the same fields from the same bytes into the same kind of columns, with no format
- * around it; that of compressed input is the decompression of the same bytes alone. Files are read as `dm import` reads them.
+ * around it; that of compressed input is the decompression of the same bytes alone.
  *
  *     npm run bench -- databento/decode
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { open } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { dirname, join } from "node:path"
 import { zstdDecompressSync } from "node:zlib"
 import {
   BatchLayout,
@@ -28,7 +24,6 @@ import {
   encodeRecord,
   JsonLines,
   MboColumns,
-  ReadAheadDecoder,
   type RecordBlock,
   zstdFrame
 } from "../src/dbn/index.ts"
@@ -73,33 +68,6 @@ const toBatches = (bytes: Uint8Array): number => {
     rows += batch.length
   }
   each(bytes, (block) => batches.add(block, emit))
-  batches.flush(emit)
-  return rows
-}
-
-const compressedFile = join(mkdtempSync(join(tmpdir(), "dbn-bench-")), "trades.dbn.zst")
-process.on("exit", () => rmSync(dirname(compressedFile), { recursive: true, force: true }))
-const readBuffer = new Uint8Array(1 << 20)
-
-/** A compressed file, read as `dm import` reads it: the next buffer is decompressed while this one is decoded. */
-const fileToBatches = async (path: string): Promise<number> => {
-  const batches = new DbnBatches({ context })
-  let rows = 0
-  const emit = (batch: MarketBatch): void => {
-    rows += batch.length
-  }
-  const decoder = new ReadAheadDecoder()
-  const file = await open(path)
-  do {
-    if (decoder.wants !== undefined) {
-      const { bytesRead } = await file.read(readBuffer)
-      if (bytesRead === 0) decoder.end()
-      else decoder.push(readBuffer.subarray(0, bytesRead))
-    }
-    for (let block = decoder.take(); block !== undefined; block = decoder.take()) batches.add(block, emit)
-  } while ((await decoder.advance()) || decoder.wants === "more")
-  await file.close()
-  await decoder.close()
   batches.flush(emit)
   return rows
 }
@@ -217,7 +185,6 @@ const frames = Array.from({ length: 4 }, (_, i) => {
   return zstdFrame(trades.subarray(i * part, (i + 1) * part), { level: 3 })
 })
 const compressed = concat(frames)
-writeFileSync(compressedFile, compressed)
 const tradeWords = new Int32Array(trades.buffer)
 const quoteWords = new Int32Array(quotes.buffer)
 
@@ -252,7 +219,7 @@ const textPart = trades.subarray(0, tradesHeader + 400_000 * 48)
 interface Case {
   readonly name: string
   /** One pass; answers with the number of records. */
-  readonly run: () => number | Promise<number>
+  readonly run: () => number
 }
 
 const cases = {
@@ -276,10 +243,6 @@ const cases = {
     }
   },
   zstd: { name: "trades, zstd: DBN to batches", run: () => toBatches(compressed) },
-  ahead: {
-    name: "trades, zstd: file to batches, read ahead",
-    run: () => fileToBatches(compressedFile)
-  },
   json: { name: "trades: DBN to JSON lines", run: () => toText(textPart, new JsonLines()) },
   csv: {
     name: "trades: DBN to CSV, pretty",
@@ -288,30 +251,24 @@ const cases = {
 } satisfies { [name: string]: Case }
 
 type Name = keyof typeof cases
-const times = new Map<Name, Array<Pass>>()
+const times = new Map<Name, Array<number>>()
 const names = Object.keys(cases) as Array<Name>
 for (const name of names) {
-  const rows = await cases[name].run()
-  if (rows !== (await cases[name].run()))
-    throw new Error(`${name}: the number of records differs between runs`)
+  const rows = cases[name].run()
+  if (rows !== cases[name].run()) throw new Error(`${name}: the number of records differs between runs`)
   times.set(name, [])
 }
 /**
- * Milliseconds of a pass: `wall` on the clock; `alone` the same or this process's processor time, whichever is less. Alone
- * on a machine the two agree for work on one thread; on a shared one the second leaves out the time in which others ran.
- * What works on two threads is judged by the clock.
+ * Milliseconds of a pass: on the clock or of this process's processor time, whichever is less. Alone on a machine the two
+ * agree; on a shared one the second leaves out the time in which others ran.
  */
-interface Pass {
-  readonly wall: number
-  readonly alone: number
-}
-const timed = async (pass: () => Promise<void>): Promise<Pass> => {
+const timed = (pass: () => void): number => {
   const before = process.cpuUsage()
   const start = performance.now()
-  await pass()
+  pass()
   const wall = performance.now() - start
   const { user, system } = process.cpuUsage(before)
-  return { wall, alone: Math.min(wall, (user + system) / 1000) }
+  return Math.min(wall, (user + system) / 1000)
 }
 
 const rowsOf = new Map<Name, number>()
@@ -319,17 +276,13 @@ const rowsOf = new Map<Name, number>()
 // to twice as long as it does in a program that runs on.
 for (let round = 0; round < Rounds; round++)
   for (const name of names) {
-    times.get(name)!.push(
-      await timed(async () => {
-        rowsOf.set(name, await cases[name].run())
-      })
-    )
+    times.get(name)!.push(timed(() => rowsOf.set(name, cases[name].run())))
   }
 
-const middle = (values: ReadonlyArray<number>): number =>
-  values.toSorted((a, b) => a - b)[values.length >> 1]!
-const clockOf = (name: Name): keyof Pass => (name === "ahead" ? "wall" : "alone")
-const median = (name: Name): number => middle(times.get(name)!.map((pass) => pass[clockOf(name)]))
+const median = (name: Name): number => {
+  const sorted = times.get(name)!.toSorted((a, b) => a - b)
+  return sorted[sorted.length >> 1]!
+}
 const rate = (name: Name): number => rowsOf.get(name)! / median(name) / 1000
 
 console.log(
@@ -337,7 +290,7 @@ console.log(
 )
 for (const name of names)
   console.log(
-    `${cases[name].name.padEnd(42)} ${rate(name).toFixed(1).padStart(7)} M records/s ${((median(name) * 1e6) / rowsOf.get(name)!).toFixed(1).padStart(8)} ns/record`
+    `${cases[name].name.padEnd(38)} ${rate(name).toFixed(1).padStart(7)} M records/s ${((median(name) * 1e6) / rowsOf.get(name)!).toFixed(1).padStart(8)} ns/record`
   )
 
 let missed = 0
@@ -350,17 +303,14 @@ const check = (what: string, value: number, least: number): void => {
 }
 const times2 = (of: Name, against: Name): number => {
   // Round by round, so that a slow moment of the machine hits both.
-  const clock = clockOf(of)
-  return middle(times.get(against)!.map((pass, i) => pass[clock] / times.get(of)![i]![clock]))
+  const ratios = times.get(against)!.map((time, i) => time / times.get(of)![i]!)
+  return ratios.toSorted((a, b) => a - b)[ratios.length >> 1]!
 }
 check("trades: speed against the bare loop", times2("trades", "bareTrades"), 0.5)
 check("trades: M records/s", rate("trades"), 15)
 check("mbp-1: speed against the bare loop", times2("quotes", "bareQuotes"), 0.5)
 check("mbp-1: M records/s", rate("quotes"), 8)
 check("mbo: M records/s", rate("mbo"), 8)
-console.log(
-  `${"zstd, in step: speed against decompression alone".padEnd(56)} ${times2("zstd", "inflate").toFixed(2).padStart(7)}`
-)
-check("zstd, read ahead: speed against decompression alone", times2("ahead", "inflate"), 0.8)
+check("zstd: speed against decompression alone", times2("zstd", "inflate"), 0.8)
 if (!Number.isFinite(sink)) missed += 1
 process.exit(missed === 0 ? 0 : 1)

@@ -16,7 +16,7 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { batchContext, type MarketBatch } from "@data-manager/core"
 import { DbnBatches } from "../src/DbnBatches.ts"
-import { ReadAheadDecoder, zstdChunks } from "../src/dbn/index.ts"
+import { DbnDecoder, zstdChunks } from "../src/dbn/index.ts"
 import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 
 const Rows = 10_000_000
@@ -55,24 +55,24 @@ const context = batchContext({ provider: "databento", dataset: "DBEQ.BASIC" })
 const buffer = new Uint8Array(1 << 20)
 
 /** Reads a file into batches; the newest are kept as a reader would, the others let go. */
-const readFile = async (path: string): Promise<number> => {
+const readFile = (path: string): number => {
   const batches = new DbnBatches({ context })
-  const decoder = new ReadAheadDecoder()
+  const decoder = new DbnDecoder()
   let rows = 0
   const emit = (batch: MarketBatch): void => {
     rows += batch.length
   }
-  const file = openSync(path, "r")
-  do {
-    if (decoder.wants !== undefined) {
-      const n = readSync(file, buffer)
-      if (n === 0) decoder.end()
-      else decoder.push(buffer.subarray(0, n))
-    }
+  const drain = (): void => {
     for (let block = decoder.take(); block !== undefined; block = decoder.take()) batches.add(block, emit)
-  } while ((await decoder.advance()) || decoder.wants === "more")
+  }
+  const file = openSync(path, "r")
+  for (let n = readSync(file, buffer); n > 0; n = readSync(file, buffer)) {
+    decoder.push(buffer.subarray(0, n))
+    drain()
+  }
   closeSync(file)
-  await decoder.close()
+  decoder.end()
+  drain()
   batches.flush(emit)
   return rows
 }
@@ -100,9 +100,9 @@ try {
     if (rows !== Rows) throw new Error(`the Python client read ${rows} rows`)
     return seconds
   }
-  const ours = async (path: string): Promise<number> => {
+  const ours = (path: string): number => {
     const start = performance.now()
-    const rows = await readFile(path)
+    const rows = readFile(path)
     if (rows !== Rows) throw new Error(`read ${rows} rows`)
     return (performance.now() - start) / 1000
   }
@@ -110,15 +110,15 @@ try {
   console.log(
     `${Rows.toLocaleString("en")} trades, best of ${Rounds} interleaved rounds, databento ${version}`
   )
-  await ours(paths.raw)
-  await ours(paths.zstd)
+  ours(paths.raw)
+  ours(paths.zstd)
   for (const [name, path] of Object.entries(paths)) {
     const best = new Map<string, number>()
     const keep = (who: string, seconds: number): void => {
       best.set(who, Math.min(seconds, best.get(who) ?? Number.POSITIVE_INFINITY))
     }
     for (let round = 0; round < Rounds; round++) {
-      keep("batches", await ours(path))
+      keep("batches", ours(path))
       for (const how of ["to_df", "to_df_plain", "to_ndarray"]) keep(how, await theirs(how, path))
     }
     const own = best.get("batches")!

@@ -33,11 +33,9 @@ import { DbnError } from "./dbn/DbnError.ts"
 import type { DbnMetadata } from "./dbn/DbnMetadata.ts"
 import type { DbnVersion } from "./dbn/Layout.ts"
 import { datasetOf, venueOf } from "./dbn/Publisher.ts"
-import { ReadAheadDecoder } from "./dbn/ReadAheadDecoder.ts"
 import type { RecordBlock } from "./dbn/RecordBlock.ts"
 import { Rtype, rtypeEntry, rtypeName } from "./dbn/Rtype.ts"
 import { UNDEF_TIMESTAMP } from "./dbn/Sentinel.ts"
-import type { DecoderOptions } from "./dbn/StreamDecoder.ts"
 import { lastIndexTime } from "./IndexTime.ts"
 import { PROVIDER_ID } from "./MappingClaim.ts"
 
@@ -85,10 +83,11 @@ export const dbnFile = (
 const isFragment = (path: string, options: DbnFileOptions): boolean =>
   options.dbnVersion !== undefined || options.tsOut === true || /\.frag(\.zst)?$/.test(path)
 
-const decoderOptions = (path: string, options: DbnFileOptions): DecoderOptions => ({
-  upgrade: 3,
-  fragment: isFragment(path, options) ? { version: options.dbnVersion, tsOut: options.tsOut } : undefined
-})
+const decoderOf = (path: string, options: DbnFileOptions): DbnDecoder =>
+  new DbnDecoder({
+    upgrade: 3,
+    fragment: isFragment(path, options) ? { version: options.dbnVersion, tsOut: options.tsOut } : undefined
+  })
 
 const failure = (path: string, reason: ProviderErrorReason, cause?: unknown): ProviderError =>
   new ProviderError({ provider: PROVIDER_ID, operation: `read ${path}`, reason, cause })
@@ -134,7 +133,7 @@ const fingerprint = Effect.fnUntraced(function* (path: string, options: DbnFileO
 /** Reads up to the first block: the header, or the first records of a fragment. */
 const readHeader = Effect.fnUntraced(function* (path: string, options: DbnFileOptions) {
   const file = yield* openFile(path)
-  const decoder = new DbnDecoder(decoderOptions(path, options))
+  const decoder = decoderOf(path, options)
   const buffer = new Uint8Array(READ_BYTES)
   for (;;) {
     const n = yield* reading(path, file, buffer)
@@ -240,16 +239,20 @@ class FileReader {
 
   readonly run = Effect.fnUntraced({ self: this }, function* (this: FileReader) {
     const file = yield* openFile(this.#path)
-    const decoder = new ReadAheadDecoder(decoderOptions(this.#path, this.#options))
-    yield* Effect.addFinalizer(() => Effect.promise(() => decoder.close()))
+    const decoder = decoderOf(this.#path, this.#options)
+    yield* Effect.addFinalizer(() => Effect.sync(() => decoder.close()))
     const buffer = new Uint8Array(READ_BYTES)
     let failed: ProviderError | undefined
-    do {
-      const isFed = decoder.wants !== undefined && (yield* this.#feed(decoder, file, buffer))
+    for (;;) {
+      const n = yield* reading(this.#path, file, buffer)
+      this.#bytesRead += n
+      if (n === 0) decoder.end()
+      else decoder.push(buffer.subarray(0, n))
       failed = yield* this.#drain(decoder)
+      if (n === 0 || failed !== undefined) break
       const records = this.#batches.records
-      if (isFed) yield* Queue.offer(this.#queue, { _tag: "Advanced", bytesRead: this.#bytesRead, records })
-    } while (failed === undefined && (yield* this.#isMore(decoder)))
+      yield* Queue.offer(this.#queue, { _tag: "Advanced", bytesRead: this.#bytesRead, records })
+    }
     const rest: Array<MarketBatch> = []
     this.#batches.flush((batch) => rest.push(batch))
     for (const batch of rest) yield* this.#give(batch)
@@ -257,53 +260,29 @@ class FileReader {
     yield* Queue.offer(this.#queue, this.#end(failed))
   })
 
-  /** Reads on in the file, or again from its start; false at its end. */
-  readonly #feed = Effect.fnUntraced(
-    { self: this },
-    function* (this: FileReader, decoder: ReadAheadDecoder, file: FileSystem.File, buffer: Uint8Array) {
-      if (decoder.wants === "start") {
-        yield* Effect.mapError(file.seek(0n, "start"), (error) => fileFailure(this.#path, error))
-        this.#bytesRead = 0
+  /** Decodes everything that the decoder has; the error, where the input is damaged or incomplete. */
+  readonly #drain = Effect.fnUntraced({ self: this }, function* (this: FileReader, decoder: DbnDecoder) {
+    const full: Array<MarketBatch> = []
+    for (;;) {
+      let block: RecordBlock | undefined
+      try {
+        block = decoder.take()
+        if (block === undefined) return undefined
+        if (block.segment === this.#segment || block.metadata === undefined)
+          this.#batches.add(block, (batch) => full.push(batch))
+      } catch (cause) {
+        return decodeFailure(this.#path, cause)
       }
-      const n = yield* reading(this.#path, file, buffer)
-      this.#bytesRead += n
-      if (n === 0) decoder.end()
-      else decoder.push(buffer.subarray(0, n))
-      return n > 0
-    }
-  )
-
-  /** Waits for what is decompressed; false once the file was read to its end. */
-  #isMore(decoder: ReadAheadDecoder): Effect.Effect<boolean> {
-    return Effect.promise(async () => (await decoder.advance()) || decoder.wants !== undefined)
-  }
-
-  /** Decodes everything that the decoder has by now; the error, where the input is damaged or incomplete. */
-  readonly #drain = Effect.fnUntraced(
-    { self: this },
-    function* (this: FileReader, decoder: ReadAheadDecoder) {
-      const full: Array<MarketBatch> = []
-      for (;;) {
-        let block: RecordBlock | undefined
-        try {
-          block = decoder.take()
-          if (block === undefined) return undefined
-          if (block.segment === this.#segment || block.metadata === undefined)
-            this.#batches.add(block, (batch) => full.push(batch))
-        } catch (cause) {
-          return decodeFailure(this.#path, cause)
-        }
-        if (block.segment !== this.#segment && block.metadata !== undefined) {
-          // A header is announced by a block of its own, without records.
-          const problem = yield* this.#enter(block, block.metadata)
-          if (problem !== undefined) return problem
-        }
-        for (const batch of full) yield* this.#give(batch)
-        full.length = 0
-        yield* this.#instruments.registerDefinitions(CLAIMS_PER_REGISTRATION)
+      if (block.segment !== this.#segment && block.metadata !== undefined) {
+        // A header is announced by a block of its own, without records.
+        const problem = yield* this.#enter(block, block.metadata)
+        if (problem !== undefined) return problem
       }
+      for (const batch of full) yield* this.#give(batch)
+      full.length = 0
+      yield* this.#instruments.registerDefinitions(CLAIMS_PER_REGISTRATION)
     }
-  )
+  })
 
   /** A header: its mappings become known before any row behind it. */
   readonly #enter = Effect.fnUntraced(

@@ -24,7 +24,7 @@ import {
   StreamDecoder
 } from "./StreamDecoder.ts"
 import { isSkippable, ZSTD_MAGIC } from "./ZstdFrame.ts"
-import { type ZstdLimits, ZstdSource } from "./ZstdSource.ts"
+import { ZstdSource } from "./ZstdSource.ts"
 
 /** How the input is wrapped. */
 export type Container = "raw" | "zstd" | "dbz"
@@ -46,20 +46,14 @@ const beginsCompressed = (lead: Uint8Array): boolean => {
  */
 export class DbnDecoder {
   readonly #options: DecoderOptions
-  readonly #openCompressed: (limits: ZstdLimits) => ByteSource
   #lead = new Uint8Array(0)
   #source: ByteSource | undefined
   #stream: StreamDecoder | undefined
   #compressed = false
   #ended = false
 
-  /** `openCompressed` is for `ReadAheadDecoder`, which decompresses elsewhere. */
-  constructor(
-    options: DecoderOptions = {},
-    openCompressed: (limits: ZstdLimits) => ByteSource = (limits) => new ZstdSource(limits)
-  ) {
+  constructor(options: DecoderOptions = {}) {
     this.#options = options
-    this.#openCompressed = openCompressed
   }
 
   /** Header of the stream, as stored, once read; of the latest stream where several were joined. */
@@ -128,7 +122,7 @@ export class DbnDecoder {
     const { maxMetadataBytes = DEFAULT_MAX_METADATA_BYTES, maxWindowBytes = DEFAULT_MAX_WINDOW_BYTES } =
       this.#options
     this.#compressed = compressed
-    this.#source = compressed ? this.#openCompressed({ maxMetadataBytes, maxWindowBytes }) : new PlainSource()
+    this.#source = compressed ? new ZstdSource({ maxMetadataBytes, maxWindowBytes }) : new PlainSource()
     this.#source.push(input)
     this.#stream = new StreamDecoder(this.#source, this.#options)
   }
@@ -162,7 +156,7 @@ export function* decodeBlocks(
   }
 }
 
-/** The same for chunks that arrive over time: an HTTP stream, say. Compressed files are faster with `ReadAheadDecoder`. */
+/** The same for chunks that arrive over time: a file or HTTP stream. */
 export async function* decodeBlocksAsync(
   chunks: AsyncIterable<Uint8Array>,
   options: DecoderOptions = {}

@@ -1,39 +1,25 @@
 /**
- * Node's zstd without a stream around it: one call, some bytes in, some bytes out, on this thread or on one of Node's
- * thread pool.
+ * Node's zstd without a stream around it: one call, some bytes in, some bytes out, on this thread.
  *
  * `node:zlib` offers zstd in one shot (a whole frame in memory, and it silently stops after the first frame of a buffer:
  * measured on Node 22.19 and 24.21) and as an asynchronous stream (the same stop, plus a thread hop per chunk). A decoder
  * that is a state machine needs the step in between, which is the native handle that both are made of. Its `writeSync`
- * is not documented but old and widely relied upon; where it is missing, construction fails with a clear error. Where its
- * `write` is missing, everything happens on this thread.
+ * is not documented but old and widely relied upon; where it is missing, construction fails with a clear error.
  */
 import * as zlib from "node:zlib"
 import { DbnError } from "./DbnError.ts"
 
-type NativeWrite = (
-  flush: number,
-  input: Uint8Array,
-  inputOffset: number,
-  inputLength: number,
-  output: Uint8Array,
-  outputOffset: number,
-  outputLength: number
-) => void
-
 interface NativeHandle {
-  writeSync: NativeWrite
-  /** On a thread of the pool; ends with `cb` or `onerror`, on this thread. The native side keeps addresses alone. */
-  write?: NativeWrite
-  cb?: () => void
+  writeSync(
+    flush: number,
+    input: Uint8Array,
+    inputOffset: number,
+    inputLength: number,
+    output: Uint8Array,
+    outputOffset: number,
+    outputLength: number
+  ): void
   onerror: (message: string, errno: number, code: string) => void
-}
-
-/** A write on the thread pool: keeps the memory that it works in. */
-interface Flight {
-  readonly input: Uint8Array
-  readonly output: Uint8Array
-  readonly land: (failure: string | undefined) => void
 }
 
 interface StreamInternals {
@@ -54,7 +40,6 @@ export class ZstdHandle {
   readonly #handle: NativeHandle
   readonly #state: Uint32Array
   #failure: string | undefined
-  #flight: Flight | undefined
   #closed = false
 
   private constructor(stream: StreamInternals | undefined) {
@@ -72,7 +57,6 @@ export class ZstdHandle {
       )
     handle.onerror = (message, _errno, code) => {
       this.#failure = code === undefined ? message : `${message} (${code})`
-      this.#land()
     }
     stream.on("error", () => {})
     this.#stream = stream
@@ -121,8 +105,11 @@ export class ZstdHandle {
     outputFrom: number,
     outputTo: number
   ): string | undefined {
-    const problem = this.#problem(input, inputFrom, inputTo, output, outputFrom, outputTo)
-    if (problem !== undefined) return problem
+    // The native side aborts the process on ranges outside the arrays: never let one through.
+    if (this.#closed || inputFrom < 0 || inputTo < inputFrom || inputTo > input.length)
+      return "zstd: internal range error (input)"
+    if (outputFrom < 0 || outputTo < outputFrom || outputTo > output.length)
+      return "zstd: internal range error (output)"
     this.#handle.writeSync(
       flush,
       input,
@@ -135,68 +122,9 @@ export class ZstdHandle {
     return this.#failure
   }
 
-  /** Whether `writeAside` is there. */
-  get hasPool(): boolean {
-    return typeof this.#handle.write === "function"
-  }
-
-  /**
-   * The same step on a thread of Node's pool. Both arrays belong to it until the promise is fulfilled, and they stay
-   * alive until then. One at a time.
-   */
-  writeAside(
-    flush: number,
-    input: Uint8Array,
-    inputFrom: number,
-    inputTo: number,
-    output: Uint8Array,
-    outputFrom: number,
-    outputTo: number
-  ): Promise<string | undefined> {
-    const problem = this.#problem(input, inputFrom, inputTo, output, outputFrom, outputTo)
-    if (problem !== undefined) return Promise.resolve(problem)
-    const handle = this.#handle
-    if (handle.cb === undefined) {
-      // Where its stream is destroyed, Node's callback of `write` calls `cb` and does nothing else. The stream is never
-      // used as one, and `close` goes by other marks.
-      Object.defineProperty(this.#stream, "destroyed", { value: true })
-      handle.cb = () => this.#land()
-    }
-    return new Promise((land) => {
-      this.#flight = { input, output, land }
-      handle.write!(flush, input, inputFrom, inputTo - inputFrom, output, outputFrom, outputTo - outputFrom)
-    })
-  }
-
-  /** Frees the context: at once, or as soon as the write on the thread pool is over. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    if (this.#flight === undefined) this.#stream.close()
-  }
-
-  #land(): void {
-    const flight = this.#flight
-    if (flight === undefined) return
-    this.#flight = undefined
-    if (this.#closed) this.#stream.close()
-    flight.land(this.#failure)
-  }
-
-  /** The native side aborts the process on ranges outside the arrays and on a second write: never let one through. */
-  #problem(
-    input: Uint8Array,
-    inputFrom: number,
-    inputTo: number,
-    output: Uint8Array,
-    outputFrom: number,
-    outputTo: number
-  ): string | undefined {
-    if (this.#closed || this.#flight !== undefined) return "zstd: internal order error"
-    if (inputFrom < 0 || inputTo < inputFrom || inputTo > input.length)
-      return "zstd: internal range error (input)"
-    if (outputFrom < 0 || outputTo < outputFrom || outputTo > output.length)
-      return "zstd: internal range error (output)"
-    return undefined
+    this.#stream.close()
   }
 }

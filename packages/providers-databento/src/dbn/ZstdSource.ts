@@ -40,25 +40,12 @@ export class ZstdSource implements ByteSource {
   #skipped = new ByteCollector()
   #header: DbnMetadata | undefined
   #error: DbnError | undefined
-  #closed = false
   readonly #readsDbz: boolean
-  readonly #inStretches: boolean
 
-  /**
-   * `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). `inStretches` true: the decompressor
-   * gets as much of a frame at once as there is, instead of block after block; what was good in front of damage is then
-   * not given out completely.
-   */
-  constructor(
-    limits: ZstdLimits,
-    {
-      readsDbz = true,
-      inStretches = false
-    }: { readonly readsDbz?: boolean; readonly inStretches?: boolean } = {}
-  ) {
+  /** `readsDbz` false: skippable frames are never looked into (inside DBZ metadata). */
+  constructor(limits: ZstdLimits, readsDbz = true) {
     this.#limits = limits
     this.#readsDbz = readsDbz
-    this.#inStretches = inStretches
     this.#scanner = new ZstdFrameScanner(limits.maxWindowBytes)
   }
 
@@ -72,28 +59,10 @@ export class ZstdSource implements ByteSource {
     if (this.#error !== undefined) throw this.#error
     let at = from
     try {
-      while (at < to && this.#seek()) at = this.#inflate(target, at, to)
-    } catch (error) {
-      this.#fail(error)
-      if (at === from) throw this.#error
-    }
-    return at - from
-  }
-
-  /**
-   * `read` where runs of `least` compressed bytes or more are decompressed on Node's thread pool. Until the promise is
-   * settled, `target` belongs to it, and nothing but `push` and `close` may be called; after a `close` the rest of the
-   * target stays unwritten.
-   */
-  async readAside(target: Uint8Array, from: number, to: number, least: number): Promise<number> {
-    if (this.#error !== undefined) throw this.#error
-    let at = from
-    try {
-      while (at < to && this.#seek())
-        at =
-          this.#runTo - this.#runFrom >= least && this.#decompressor.hasPool
-            ? await this.#inflateAside(target, at, to)
-            : this.#inflate(target, at, to)
+      while (at < to && this.#header === undefined) {
+        if (this.#pending) at = this.#inflate(target, at, to)
+        else if (!this.#advance()) break
+      }
     } catch (error) {
       this.#fail(error)
       if (at === from) throw this.#error
@@ -118,7 +87,6 @@ export class ZstdSource implements ByteSource {
   }
 
   close(): void {
-    this.#closed = true
     this.#handle?.close()
     this.#handle = undefined
     this.#queue.clear()
@@ -128,15 +96,6 @@ export class ZstdSource implements ByteSource {
     this.#error =
       error instanceof DbnError ? error : new DbnError("corrupt", String(error), undefined, { cause: error })
     this.close()
-  }
-
-  /** Goes on to where the decompressor has to work; false where input is missing or `header` waits to be taken. */
-  #seek(): boolean {
-    while (!this.#closed && this.#header === undefined) {
-      if (this.#pending) return true
-      if (!this.#advance()) return false
-    }
-    return false
   }
 
   /** Takes the next piece of input; false where there is none. */
@@ -150,9 +109,7 @@ export class ZstdSource implements ByteSource {
       return true
     }
     const isContent = this.#scanner.isSkipping
-    let to = this.#scanner.scan(chunk, from, chunk.length)
-    if (this.#inStretches && this.#mode === "frame")
-      while (to < chunk.length && !this.#scanner.finished) to = this.#scanner.scan(chunk, to, chunk.length)
+    const to = this.#scanner.scan(chunk, from, chunk.length)
     this.#queue.position = to
     if (this.#mode === "frame") this.#feed(chunk, from, to)
     else this.#skip(chunk, from, isContent ? to : from)
@@ -175,25 +132,10 @@ export class ZstdSource implements ByteSource {
     this.#pending = true
   }
 
-  get #decompressor(): ZstdHandle {
-    this.#handle ??= ZstdHandle.decompressor(windowLog(this.#limits.maxWindowBytes))
-    return this.#handle
-  }
-
   #inflate(target: Uint8Array, from: number, to: number): number {
-    const handle = this.#decompressor
+    this.#handle ??= ZstdHandle.decompressor(windowLog(this.#limits.maxWindowBytes))
+    const handle = this.#handle
     const failure = handle.write(Continue, this.#run, this.#runFrom, this.#runTo, target, from, to)
-    return this.#inflated(handle, failure, from, to)
-  }
-
-  async #inflateAside(target: Uint8Array, from: number, to: number): Promise<number> {
-    const handle = this.#decompressor
-    const failure = await handle.writeAside(Continue, this.#run, this.#runFrom, this.#runTo, target, from, to)
-    return this.#inflated(handle, failure, from, to)
-  }
-
-  /** Takes note of what a write did; the position behind its output. */
-  #inflated(handle: ZstdHandle, failure: string | undefined, from: number, to: number): number {
     if (failure !== undefined) this.#damaged(failure)
     const at = to - handle.outputLeft
     const consumed = this.#runTo - handle.inputLeft
@@ -249,7 +191,7 @@ export class ZstdSource implements ByteSource {
 
   /** The compressed second half of DBZ metadata: zstd frames of their own. */
   #inflateLists(compressed: Uint8Array, origin: number): Uint8Array {
-    const inner = new ZstdSource(this.#limits, { readsDbz: false })
+    const inner = new ZstdSource(this.#limits, false)
     const out = new ByteCollector()
     const piece = new Uint8Array(16384)
     try {

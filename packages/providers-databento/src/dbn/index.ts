@@ -1,7 +1,6 @@
 /**
  * The DBN codec: decoding, encoding and text of Databento's binary format, versions 1 to 3, fragments and legacy DBZ,
- * raw and zstd. Plain classes and functions, synchronous but for `ReadAheadDecoder` and `decodeBlocksAsync`; does not use
- * Effect.
+ * raw and zstd. Plain synchronous classes and functions; does not use Effect.
  */
 export * from "./DbnDecoder.ts"
 export * from "./DbnError.ts"
@@ -13,7 +12,6 @@ export * from "./IsoDate.ts"
 export * from "./Layout.ts"
 export * from "./MboColumns.ts"
 export * from "./Publisher.ts"
-export * from "./ReadAheadDecoder.ts"
 export * from "./RecordBlock.ts"
 export * from "./RecordEncoder.ts"
 export * as RecordEnum from "./RecordEnum.ts"
@@ -24,4 +22,3 @@ export { type KnownSType, knownStype, type SType, stypeCode, stypeFromCode, styp
 export { type DecoderOptions, type FragmentOptions, StreamDecoder } from "./StreamDecoder.ts"
 export * from "./SymbolMap.ts"
 export * from "./ZstdEncoder.ts"
-export type { ReadAheadOptions, WantedInput } from "./ZstdReadAhead.ts"
