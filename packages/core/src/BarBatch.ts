@@ -136,5 +136,5 @@ export const barBuilder = (
   new BatchBuilder(
     BarLayout,
     capacity,
-    (set, length) => new BarBatch(context, Layout.window(BarLayout, set, 0, length), length)
+    (set, length) => new BarBatch(context, Layout.first(BarLayout, set, length), length)
   )

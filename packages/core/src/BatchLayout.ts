@@ -96,21 +96,76 @@ export interface ColumnViews<L extends BatchLayout> extends Pick<ColumnSet<L>, "
   readonly buffer?: ArrayBuffer | undefined
 }
 
-/** Zeroed columns for at least `rows` rows (rounded up to a multiple of 8). */
-export const allocate = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> => {
-  const capacity = Math.max(8, Math.ceil(rows / 8) * 8)
-  const buffer = new ArrayBuffer(capacity * rowBytes(layout))
-  const columns: Record<string, unknown> = {}
-  const words: Record<string, unknown> = {}
-  let offset = 0
-  for (const [name, spec] of Object.entries(layout)) {
-    const length = capacity * spec.lanes
-    columns[name] = view(spec.type, buffer, offset, length)
-    if (bytesOf[spec.type] === 8) words[name] = new Int32Array(buffer, offset, length * 2)
-    offset += length * bytesOf[spec.type]
-  }
-  return { buffer, capacity, columns: columns as Columns<L>, words: words as ColumnWords<L> }
+/** A layout worked out once: live data makes a batch of a few rows for every read of a socket. */
+interface Plan {
+  readonly rowBytes: number
+  readonly steps: ReadonlyArray<{
+    readonly name: string
+    readonly type: ColumnType
+    readonly lanes: number
+    readonly bytes: number
+  }>
+  /** Objects with every property in its place, to be cloned: filling one is a fraction of the cost of growing one. */
+  readonly columns: Readonly<Record<string, unknown>>
+  readonly words: Readonly<Record<string, unknown>>
 }
+
+const plans = new WeakMap<BatchLayout, Plan>()
+
+const planOf = (layout: BatchLayout): Plan => {
+  const known = plans.get(layout)
+  if (known !== undefined) return known
+  const steps = Object.entries(layout).map(([name, { type, lanes }]) => ({
+    name,
+    type,
+    lanes,
+    bytes: bytesOf[type]
+  }))
+  const blank = (names: ReadonlyArray<string>) => Object.fromEntries(names.map((name) => [name, none]))
+  const plan: Plan = {
+    rowBytes: rowBytes(layout),
+    steps,
+    columns: blank(steps.map(({ name }) => name)),
+    words: blank(steps.filter(({ bytes }) => bytes === 8).map(({ name }) => name))
+  }
+  plans.set(layout, plan)
+  return plan
+}
+
+const none = new Int32Array(0)
+
+/** Memory is laid out for a multiple of 8 rows, so that every column is aligned. */
+const padded = (rows: number): number => Math.max(8, Math.ceil(rows / 8) * 8)
+
+/** Zeroed columns for at least `rows` rows (rounded up to a multiple of 8). */
+export const allocate = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> =>
+  allocateViews(layout, padded(rows))
+
+/** Zeroed columns whose views hold exactly `rows` rows. */
+export const allocateExactly = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> =>
+  allocateViews(layout, rows)
+
+const allocateViews = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> => {
+  const plan = planOf(layout)
+  const room = padded(rows)
+  const buffer = new ArrayBuffer(room * plan.rowBytes)
+  const columns = { ...plan.columns }
+  const words = { ...plan.words }
+  let offset = 0
+  for (const { name, type, lanes, bytes } of plan.steps) {
+    columns[name] = view(type, buffer, offset, rows * lanes)
+    if (bytes === 8) words[name] = new Int32Array(buffer, offset, rows * lanes * 2)
+    offset += room * lanes * bytes
+  }
+  return { buffer, capacity: rows, columns: columns as Columns<L>, words: words as ColumnWords<L> }
+}
+
+/** The first `rows` rows of a column set: the set itself where those are all. Shares the memory. */
+export const first = <const L extends BatchLayout>(
+  layout: L,
+  set: ColumnSet<L>,
+  rows: number
+): ColumnViews<L> => (rows === set.capacity ? set : window(layout, set, 0, rows))
 
 /** Views of rows `[start, end)` of a column set; shares the memory. */
 export const window = <const L extends BatchLayout>(
@@ -119,14 +174,14 @@ export const window = <const L extends BatchLayout>(
   start: number,
   end: number
 ): ColumnViews<L> => {
-  const columns: Record<string, unknown> = {}
-  const words: Record<string, unknown> = {}
-  for (const [name, spec] of Object.entries(layout)) {
-    const from = start * spec.lanes
-    const to = end * spec.lanes
+  const plan = planOf(layout)
+  const columns = { ...plan.columns }
+  const words = { ...plan.words }
+  for (const { name, lanes, bytes } of plan.steps) {
+    const from = start * lanes
+    const to = end * lanes
     columns[name] = set.columns[name as keyof L].subarray(from, to)
-    if (bytesOf[spec.type] === 8)
-      words[name] = (set.words as Record<string, Int32Array>)[name]!.subarray(from * 2, to * 2)
+    if (bytes === 8) words[name] = (set.words as Record<string, Int32Array>)[name]!.subarray(from * 2, to * 2)
   }
   return { columns: columns as Columns<L>, words: words as ColumnWords<L>, buffer: set.buffer }
 }

@@ -143,5 +143,5 @@ export const bookBuilder = (
   new BatchBuilder(
     BookLayout,
     capacity,
-    (set, length) => new BookBatch(context, Layout.window(BookLayout, set, 0, length), length)
+    (set, length) => new BookBatch(context, Layout.first(BookLayout, set, length), length)
   )

@@ -168,5 +168,5 @@ export const quoteBuilder = (
   new BatchBuilder(
     QuoteLayout,
     capacity,
-    (set, length) => new QuoteBatch(context, Layout.window(QuoteLayout, set, 0, length), length)
+    (set, length) => new QuoteBatch(context, Layout.first(QuoteLayout, set, length), length)
   )

@@ -176,5 +176,5 @@ export const tradeBuilder = (
   new BatchBuilder(
     TradeLayout,
     capacity,
-    (set, length) => new TradeBatch(context, Layout.window(TradeLayout, set, 0, length), length)
+    (set, length) => new TradeBatch(context, Layout.first(TradeLayout, set, length), length)
   )
