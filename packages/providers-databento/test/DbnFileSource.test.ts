@@ -11,13 +11,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import {
-  type FileEvent,
-  type Instrument,
-  type ListingClaim,
-  type MarketBatch,
-  SymbolText
-} from "@data-manager/core"
+import { type FileEvent, type ListingClaim, LocalInstruments, type MarketBatch } from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Stream } from "effect"
 import { afterAll, assert, describe, it } from "vitest"
@@ -33,33 +27,16 @@ afterAll(() => rmSync(scratch, { recursive: true }))
 const columnsOf = (batch: MarketBatch) =>
   Object.entries(batch.columns).map(([name, column]) => [name, column.slice(0, batch.length)] as const)
 
-/** A registry in a few lines: one instrument per text, or per number where there is no text. */
+/** A registry in memory that remembers what it was told. */
 const registry = () => {
   const claims: Array<ListingClaim> = []
-  const ids = new Map<string, Instrument>()
+  const { register } = LocalInstruments.make()
   return {
     claims,
-    register: (batch: ReadonlyArray<ListingClaim>) =>
-      Effect.sync(() =>
-        batch.map((claim): Instrument => {
-          claims.push(claim)
-          const rawSymbol = claim.rawSymbol ?? `#${claim.nativeId}`
-          const known = ids.get(rawSymbol)
-          if (known !== undefined) return known
-          const instrument: Instrument = {
-            id: ids.size + 1,
-            provider: claim.provider,
-            dataset: claim.dataset,
-            rawSymbol,
-            symbol: SymbolText.make(claim.dataset, rawSymbol),
-            priceScale: 9,
-            sizeScale: 0,
-            assetClass: "unknown"
-          }
-          ids.set(rawSymbol, instrument)
-          return instrument
-        })
-      )
+    register: (batch: ReadonlyArray<ListingClaim>) => {
+      claims.push(...batch)
+      return register(batch)
+    }
   }
 }
 

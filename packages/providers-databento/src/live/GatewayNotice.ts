@@ -2,21 +2,7 @@
 import { MarketSchema } from "@data-manager/core"
 import { decodeRecord } from "../dbn/DbnRecord.ts"
 import type { RecordBlock } from "../dbn/RecordBlock.ts"
-
-/** Codes of error records. Source: Databento, live API, "Error codes". */
-export const ErrorCode = {
-  authFailed: 1,
-  keyDeactivated: 2,
-  connectionLimit: 3,
-  symbolResolutionFailed: 4,
-  invalidSubscription: 5,
-  internalError: 6,
-  skippedRecords: 7,
-  replayAgedOut: 8
-} as const
-
-/** Codes of system records. */
-const SystemCode = { heartbeat: 0, subscriptionAck: 1, slowReader: 2, replayCompleted: 3, endOfInterval: 4 }
+import { ErrorCode, SystemCode } from "../GatewayCode.ts"
 
 /** After these the gateway closes. */
 const fatalCodes: ReadonlyArray<number> = [

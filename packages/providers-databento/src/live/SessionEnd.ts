@@ -7,8 +7,8 @@ import {
   ProviderUnauthorized,
   ProviderUnavailable
 } from "@data-manager/core"
+import { ErrorCode } from "../GatewayCode.ts"
 import { PROVIDER_ID } from "../MappingClaim.ts"
-import { ErrorCode } from "./GatewayNotice.ts"
 
 /** How a session ended. */
 export type SessionEnd =

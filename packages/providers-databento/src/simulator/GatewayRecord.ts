@@ -4,32 +4,12 @@ import type { DbnRecord } from "../dbn/DbnRecord.ts"
 import type { DbnVersion } from "../dbn/Layout.ts"
 import { blankRecord, encodeRecord } from "../dbn/RecordEncoder.ts"
 import { stypeCode } from "../dbn/SType.ts"
+import { ErrorCode } from "../GatewayCode.ts"
 import { downgraded } from "./RecordDowngrade.ts"
-
-/** Codes of error records. */
-export const ErrorCode = {
-  authFailed: 1,
-  keyDeactivated: 2,
-  connectionLimit: 3,
-  symbolResolutionFailed: 4,
-  invalidSubscription: 5,
-  internalError: 6,
-  skippedRecords: 7,
-  replayAgedOut: 8
-} as const
 
 /** Whether the gateway closes the session after an error. */
 export const isFatal = (code: number): boolean =>
   code !== ErrorCode.symbolResolutionFailed && code !== ErrorCode.skippedRecords
-
-/** Codes of system records. */
-export const SystemCode = {
-  heartbeat: 0,
-  subscriptionAck: 1,
-  slowReader: 2,
-  replayCompleted: 3,
-  endOfInterval: 4
-} as const
 
 /** A symbol that was asked for and the instrument it means. */
 export interface MappedSymbol {

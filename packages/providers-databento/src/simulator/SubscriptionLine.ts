@@ -2,8 +2,8 @@
 import { UnixNanos } from "@data-manager/core"
 import { type KnownSchema, schemas } from "../dbn/DbnSchema.ts"
 import { type KnownSType, knownStype, stypes } from "../dbn/SType.ts"
+import { ErrorCode } from "../GatewayCode.ts"
 import type { LineFields } from "./GatewayLine.ts"
-import { ErrorCode } from "./GatewayRecord.ts"
 
 /** Most symbols of one line. */
 export const MAX_SYMBOLS_PER_LINE = 500

@@ -1,8 +1,9 @@
 /** Made-up markets, and a Databento of one's own that serves them: for demos, tests and development. */
+
+export { ErrorCode, SystemCode } from "../GatewayCode.ts"
 export type { BatchJobs, JobState } from "./BatchJobs.ts"
 export * from "./Catalogue.ts"
 export * from "./DatabentoSimulator.ts"
-export { ErrorCode, SystemCode } from "./GatewayRecord.ts"
 export type { HistoricalService, HistoricalServiceOptions } from "./HistoricalService.ts"
 export { type HttpFault, HttpFaults } from "./HttpFault.ts"
 export { type LiveFault, LiveFaults, type LiveFaultType } from "./LiveFault.ts"

@@ -1,43 +1,19 @@
 /** What tests of live streams share: a registry, a faster clock, a reader. */
-import {
-  type Instrument,
-  type ListingClaim,
-  type ProviderEvent,
-  SymbolText,
-  type TradeBatch
-} from "@data-manager/core"
+import { type ListingClaim, LocalInstruments, type ProviderEvent, type TradeBatch } from "@data-manager/core"
 import { type Clock, Duration, Effect, Redacted } from "effect"
 import type { LiveOptions } from "../../src/live/LiveOptions.ts"
 import { DATASET, KEY, TAPE_START } from "./Tape.ts"
 
-/** A registry in a few lines: one instrument per text, or per number where there is no text. */
+/** A registry in memory that remembers what it was told. */
 export const registry = () => {
   const claims: Array<ListingClaim> = []
-  const ids = new Map<string, Instrument>()
-  const instrument = (claim: ListingClaim): Instrument => {
-    const rawSymbol = claim.rawSymbol ?? `#${claim.nativeId}`
-    const known = ids.get(rawSymbol)
-    if (known !== undefined) return known
-    const made: Instrument = {
-      id: ids.size + 1,
-      provider: claim.provider,
-      dataset: claim.dataset,
-      rawSymbol,
-      symbol: SymbolText.make(claim.dataset, rawSymbol),
-      priceScale: 9,
-      sizeScale: 0,
-      assetClass: "unknown"
-    }
-    ids.set(rawSymbol, made)
-    return made
-  }
+  const { register } = LocalInstruments.make()
   return {
     claims,
-    register: (batch: ReadonlyArray<ListingClaim>) =>
-      Effect.sync(() => {
-        claims.push(...batch)
-        return batch.map(instrument)
-      })
+    register: (batch: ReadonlyArray<ListingClaim>) => {
+      claims.push(...batch)
+      return register(batch)
+    }
   }
 }
 
