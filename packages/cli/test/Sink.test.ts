@@ -103,9 +103,10 @@ describe("Sink", () => {
         Effect.gen(function* () {
           const sink = yield* Sink.open({ path: "/dev/null", compression: "none", force: true })
           const before = used()
-          for (let i = 0; i < 100; i++)
+          for (let i = 0; i < 300; i++)
             yield* sink.write(Buffer.alloc(size, 97 + (i % 26)).toString("latin1"))
-          assert.isBelow(used() - before, 20 * size)
+          // A few pieces are on their way, or not collected yet: a sink that remembers has them all.
+          assert.isBelow(used() - before, 100 * size)
         })
       )
     })
