@@ -1,25 +1,13 @@
 import { spawnSync } from "node:child_process"
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { build, type Options } from "tsup"
+import { assert, describe, it } from "@effect/vitest"
+import { inject } from "vitest"
 
-// Within the package, so that what is not bundled is found as in an installed one.
-const folder = join(import.meta.dirname, "..", ".tsc", "bundle")
+const folder = inject("dmFolder")
 const bin = join(folder, "dist", "bin.js")
-const manifest = JSON.parse(readFileSync(join(import.meta.dirname, "..", "package.json"), "utf8"))
-
-beforeAll(async () => {
-  const { bundle }: { bundle: Options } = await import(new URL("../tsup.config.ts", import.meta.url).href)
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { recursive: true })
-  copyFileSync(join(import.meta.dirname, "..", "package.json"), join(folder, "package.json"))
-  const entry = { bin: join(import.meta.dirname, "..", "src", "bin.ts") }
-  await build({ ...bundle, entry, config: false, silent: true, clean: false, outDir: join(folder, "dist") })
-}, 60_000)
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
 
 const run = (args: ReadonlyArray<string>, node: ReadonlyArray<string> = []) => {
   return spawnSync(process.execPath, [...node, bin, ...args], { encoding: "utf8", cwd: folder })

@@ -1,12 +1,18 @@
-/** Runs the real `dm` from its sources, as another process, away from the configuration and data of whoever runs the tests. */
+/** Runs the real `dm`, built or from its sources, as another process, away from the configuration and data of whoever runs the tests. */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { chmodSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
+import { inject } from "vitest"
 
-const bin = resolve(import.meta.dirname, "../src/bin.ts")
+const built = () => [join(inject("dmFolder"), "dist", "bin.js")]
+const fromSources = () => [
+  "--conditions=source",
+  "--disable-warning=ExperimentalWarning",
+  resolve(import.meta.dirname, "../src/bin.ts")
+]
 
 /** How a run ended. */
 export interface Outcome {
@@ -35,8 +41,11 @@ const clean = (): Record<string, string> =>
 export class Workplace {
   readonly folder = mkdtempSync(join(tmpdir(), "dm-cli-"))
   readonly dataDir = join(this.folder, "data")
+  readonly #program: ReadonlyArray<string>
 
-  constructor() {
+  /** `sources`: for what a built `dm` finds in packages of its own only, such as the addon of rings. */
+  constructor({ sources = false }: { readonly sources?: boolean } = {}) {
+    this.#program = sources ? fromSources() : built()
     // Started by root, the server runs as somebody else, who has to get to its directory.
     chmodSync(this.folder, 0o711)
   }
@@ -47,15 +56,11 @@ export class Workplace {
 
   /** Starts a run and gives the process. */
   start(args: ReadonlyArray<string>, options: RunOptions = {}): ChildProcessWithoutNullStreams {
-    return spawn(
-      process.execPath,
-      ["--conditions=source", "--disable-warning=ExperimentalWarning", bin, ...args],
-      {
-        cwd: options.cwd ?? this.folder,
-        env: { ...clean(), DM_DATA_DIR: this.dataDir, TZ: "America/New_York", ...options.env },
-        stdio: ["pipe", "pipe", "pipe"]
-      }
-    )
+    return spawn(process.execPath, [...this.#program, ...args], {
+      cwd: options.cwd ?? this.folder,
+      env: { ...clean(), DM_DATA_DIR: this.dataDir, TZ: "America/New_York", ...options.env },
+      stdio: ["pipe", "pipe", "pipe"]
+    })
   }
 
   /** Runs to the end. */
