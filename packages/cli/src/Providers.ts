@@ -3,8 +3,7 @@ import {
   type ConfigError,
   MarketStore,
   type Provider,
-  type ProviderError,
-  ProviderError as ProviderFailure,
+  ProviderError,
   ProviderRegistry,
   ProviderUnauthorized
 } from "@data-manager/core"
@@ -12,10 +11,11 @@ import { DatabentoProvider, HistoricalClient } from "@data-manager/providers-dat
 import { Effect, Layer, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { LoadedConfig } from "./ConfigFile.ts"
+import { loadConfig, withStoreOf } from "./Database.ts"
 import type { Session } from "./Session.ts"
 
-/** Every enabled provider. One that cannot be made, such as for want of a key, is an error when it is asked for. */
-export const layer = (
+/** Every enabled provider. One that cannot be made, such as for want of a key, fails the layer. */
+const layer = (
   session: Session,
   loaded: LoadedConfig
 ): Layer.Layer<ProviderRegistry, ConfigError | ProviderError, MarketStore> =>
@@ -36,7 +36,7 @@ const databento = Effect.fnUntraced(function* (
   const { apiKeyEnv, historicalUrl } = loaded.config.providers.databento
   const key = session.env[apiKeyEnv]
   if (key === undefined || key.trim() === "")
-    return yield* new ProviderFailure({
+    return yield* new ProviderError({
       provider: "databento",
       operation: "read the API key",
       reason: new ProviderUnauthorized({
@@ -53,3 +53,12 @@ const databento = Effect.fnUntraced(function* (
     live: { apiKey: Redacted.make(key) }
   })
 })
+
+/** Runs `use` with the store, the registry and the providers of the configuration that the command line means. */
+export const withProviders = <A, E, R>(
+  session: Session,
+  use: (loaded: LoadedConfig) => Effect.Effect<A, E, R>
+) =>
+  Effect.flatMap(loadConfig(session), (loaded) =>
+    withStoreOf(session, loaded, Effect.provide(use(loaded), layer(session, loaded)))
+  )

@@ -15,7 +15,7 @@ import {
 } from "./BackfillPlan.ts"
 import type * as Coverage from "./Coverage.ts"
 import * as Decimal from "./Decimal.ts"
-import type { InstrumentId, ListingClaim } from "./Instrument.ts"
+import type { ListingClaim } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import { MarketStore } from "./MarketStore.ts"
 import { AllSymbols, type Estimate, type Provider, type ProviderEvent } from "./Provider.ts"
@@ -325,9 +325,7 @@ const coverageOf = Effect.fnUntraced(function* (
   const within = TimeRange.inwardMicros(chunk.range) ?? { start: 0n, end: 0n }
   return claims.flatMap((claim, i): ReadonlyArray<Coverage.CoverageClaim> => {
     const range = TimeRange.intersect(claim.valid, within)
-    return range === undefined
-      ? []
-      : [{ instrument: instruments[i]!.id as InstrumentId, schema: chunk.schema, range }]
+    return range === undefined ? [] : [{ instrument: instruments[i]!.id, schema: chunk.schema, range }]
   })
 })
 

@@ -22,11 +22,10 @@ import {
   planTable
 } from "../BackfillReport.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
-import { loadConfig, withStoreOf } from "../Database.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import { progressWriter } from "../Progress.ts"
-import * as Providers from "../Providers.ts"
+import { withProviders } from "../Providers.ts"
 import type { Session } from "../Session.ts"
 import { symbolTypeOf } from "../SymbolType.ts"
 
@@ -169,10 +168,4 @@ const run = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig,
 })
 
 export const backfill = (session: Session, options: Options): Action =>
-  Effect.flatMap(loadConfig(session), (loaded) =>
-    withStoreOf(
-      session,
-      loaded,
-      Effect.provide(run(session, loaded, options), Providers.layer(session, loaded))
-    )
-  )
+  withProviders(session, (loaded) => run(session, loaded, options))

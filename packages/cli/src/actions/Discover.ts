@@ -3,11 +3,10 @@ import { Discovery, ProviderRegistry } from "@data-manager/core"
 import { Effect, Stream } from "effect"
 import type { Action } from "../Action.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
-import { loadConfig, withStoreOf } from "../Database.ts"
 import { partlyFailed } from "../ExitCode.ts"
 import { grouped } from "../NumberText.ts"
 import * as Output from "../Output.ts"
-import * as Providers from "../Providers.ts"
+import { withProviders } from "../Providers.ts"
 import type { Session } from "../Session.ts"
 import { matchesPattern } from "../SymbolLookup.ts"
 import { table } from "../Table.ts"
@@ -69,10 +68,4 @@ const outcomeJson = (outcome: Discovery.DiscoveryOutcome): object =>
       }
 
 export const discover = (session: Session, options: Options): Action =>
-  Effect.flatMap(loadConfig(session), (loaded) =>
-    withStoreOf(
-      session,
-      loaded,
-      Effect.provide(run(session, loaded, options), Providers.layer(session, loaded))
-    )
-  )
+  withProviders(session, (loaded) => run(session, loaded, options))
