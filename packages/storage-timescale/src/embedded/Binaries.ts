@@ -214,7 +214,9 @@ const publish = async (
     } catch (cause) {
       if (codeOf(cause) !== "ENOTEMPTY" && codeOf(cause) !== "EEXIST") throw cause
     }
-    // An incomplete copy is in the way. Moved aside, not emptied: nobody may see half of it.
+    // What is in the way may be another's whole copy that came between the question and the rename.
+    if (isUsable(pack, folder)) return
+    // An incomplete copy. Moved aside, not emptied: nobody may see half of it.
     const aside = `${folder}.broken-${nonce}`
     await rename(folder, aside).catch((cause) => {
       if (codeOf(cause) !== "ENOENT") throw cause
