@@ -5,6 +5,8 @@
 export * as BarModel from "./BarModel.ts"
 export * as BatchArbitrary from "./BatchArbitrary.ts"
 export * as BatchRow from "./BatchRow.ts"
+export * as FastClock from "./FastClock.ts"
+export type * from "./ProviderService.ts"
 export * from "./SeededRandom.ts"
 export { type StoreCard, type StoreDatabase, StoreFixture } from "./StoreCard.ts"
 export * as StoreSuite from "./StoreSuite.ts"
