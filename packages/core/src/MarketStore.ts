@@ -211,6 +211,15 @@ export interface InstrumentTables {
   readonly directory: InstrumentDirectory
 }
 
+/** What compression has done to a table. */
+export interface TableCompression {
+  /** How many of its partitions are compressed. */
+  readonly partitions: number
+  /** Bytes of these, before and now. */
+  readonly bytesBefore: bigint
+  readonly bytesAfter: bigint
+}
+
 /** Table sizes and ages for `dm status`. */
 export interface StoreStatistics {
   readonly databaseBytes: bigint
@@ -222,6 +231,8 @@ export interface StoreStatistics {
     readonly partitions: number
     readonly oldest?: bigint | undefined
     readonly newest?: bigint | undefined
+    /** Undefined where nothing is compressed. */
+    readonly compression?: TableCompression | undefined
   }>
   readonly conflicts: bigint
   readonly runs: { readonly completed: bigint; readonly open: bigint }

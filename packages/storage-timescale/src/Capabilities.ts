@@ -2,6 +2,7 @@
 import { type StoreCapabilities, StoreError, StoreIncompatible } from "@data-manager/core"
 import { Effect } from "effect"
 import type { PgPool } from "./PgPool.ts"
+import { type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Oldest PostgreSQL that the store runs on: multiranges came with 14, `MERGE` and faster sorts with 15. */
 export const OLDEST_SERVER = 15
@@ -35,14 +36,30 @@ const editionOf = (facts: Facts): StoreCapabilities["edition"] =>
       ? "timescaledb-apache"
       : "timescaledb-community"
 
-/** Rows lie in range partitions and bars in tables of the store's own on every edition, so far. */
-const notesOf = (edition: StoreCapabilities["edition"]): ReadonlyArray<string> => {
-  const partitions =
-    "rows are kept in range partitions, bars are kept up to date with every append, retention drops partitions"
-  return edition === "postgresql"
-    ? [partitions, "no compression: that takes TimescaleDB, community edition"]
-    : [partitions, "the TimescaleDB extension is there, its hypertables are not used by this version"]
+const ranges =
+  "rows are kept in range partitions, bars are kept up to date with every append, retention drops partitions"
+const hypertables =
+  "rows are kept in hypertables, bars are kept up to date with every append, retention drops chunks"
+
+/** What follows from the server, for people. */
+const notesOf = (edition: StoreCapabilities["edition"], layout: Layout): ReadonlyArray<string> => {
+  const rows = layout === "hypertable" ? hypertables : ranges
+  switch (edition) {
+    case "postgresql":
+      return [rows, "no compression: that takes TimescaleDB, community edition"]
+    case "timescaledb-apache":
+      return [
+        rows,
+        ...(layout === "range" ? [upgradeHint] : []),
+        "no compression: this build of TimescaleDB is of the Apache licence; the community edition has it"
+      ]
+    case "timescaledb-community":
+      return [rows, ...(layout === "range" ? [upgradeHint] : [])]
+  }
 }
+
+const upgradeHint =
+  "the TimescaleDB extension is there and not used by these tables yet: dm migrate --up moves them into hypertables"
 
 /** Asks the server; refuses one that is too old, read-only or not in UTF-8, before anything is changed. */
 export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boolean) {
@@ -58,16 +75,17 @@ export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boole
   if (facts.encoding !== "UTF8")
     return yield* refuse(`the database is encoded in ${facts.encoding}`, "create it with ENCODING 'UTF8'")
   const edition = editionOf(facts)
+  const layout = yield* layoutOf(pool)
   const capabilities: StoreCapabilities = {
     edition,
     serverVersion: facts.version,
     extensionVersion: facts.extension ?? undefined,
     embedded,
-    partitioning: "range",
+    partitioning: layout === "hypertable" ? "hypertable" : "range",
     compression: false,
     continuousAggregates: false,
     bulkProfile: false,
-    notes: notesOf(edition)
+    notes: notesOf(edition, layout)
   }
   return capabilities
 })

@@ -135,28 +135,6 @@ export const mark = Effect.fnUntraced(function* (
   ])
 })
 
-/** Takes everything before a time out of the held ranges of a schema and marks it as expired. */
-export const expire = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  schema: MarketSchema.MarketSchema,
-  before: bigint
-) {
-  const values = [MarketSchema.code(schema), timestampParameter(before)]
-  yield* connection.query(
-    `INSERT INTO coverage_marks (instrument_id, schema, state, range)
-     SELECT instrument_id, schema, 'expired', gone
-     FROM coverage, unnest(ranges * tstzmultirange(tstzrange(NULL, $2))) AS gone
-     WHERE schema = $1 ORDER BY instrument_id`,
-    values
-  )
-  yield* connection.query(
-    `UPDATE coverage SET ranges = ranges - tstzmultirange(tstzrange(NULL, $2)), updated_at = now()
-     WHERE schema = $1 AND ranges && tstzrange(NULL, $2)`,
-    values
-  )
-  yield* connection.query("DELETE FROM coverage WHERE schema = $1 AND isempty(ranges)", [values[0]])
-})
-
 /** The coverage part of the store that writes. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "claimCoverage" | "markCoverage"> => ({
   claimCoverage: (claims): Effect.Effect<void, StoreError> =>

@@ -16,8 +16,10 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
-import { objectStatements } from "./objects/views.ts"
+import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
+import type { StoreSettings } from "./timescale/Settings.ts"
+import * as Upgrade from "./timescale/Upgrade.ts"
 
 interface Migration {
   readonly version: number
@@ -40,7 +42,12 @@ const checksum = (migration: Migration): string => digest(migration.up)
 
 /** Version under which the ledger remembers the text of the code objects. */
 const OBJECTS_VERSION = 0
-const objectsChecksum = digest(objectStatements.join("\n"))
+
+/** The statements of the code objects, as this database needs them. */
+const objectsOf = (connection: PgConnection): Effect.Effect<ReadonlyArray<string>, StoreError> =>
+  Effect.map(Upgrade.objectFacts(connection), codeObjects)
+
+const objectsChecksum = (statements: ReadonlyArray<string>): string => digest(statements.join("\n"))
 
 const incompatible = (operation: string, detail: string, hint: string): StoreError =>
   new StoreError({ operation, reason: new StoreIncompatible({ detail, hint }) })
@@ -90,14 +97,13 @@ const appliedOf = Effect.fnUntraced(function* (connection: PgConnection) {
 })
 
 /** Whether views and functions are those of this program. */
-const objectsAreCurrent = (connection: PgConnection) =>
-  Effect.map(
-    connection.query("SELECT FROM schema_migrations WHERE version = $1 AND checksum = $2", [
-      OBJECTS_VERSION,
-      objectsChecksum
-    ]),
-    (rows) => rows.length > 0
-  )
+const objectsAreCurrent = Effect.fnUntraced(function* (connection: PgConnection) {
+  const rows = yield* connection.query("SELECT FROM schema_migrations WHERE version = $1 AND checksum = $2", [
+    OBJECTS_VERSION,
+    objectsChecksum(yield* objectsOf(connection))
+  ])
+  return rows.length > 0
+})
 
 const statesOf = (applied: ReadonlyArray<Applied>): ReadonlyArray<MigrationState> => {
   const known = migrations.map((migration): MigrationState => {
@@ -128,12 +134,7 @@ const ownNames = (): ReadonlyArray<string> => {
     migrations.map((m) => m.up),
     "TABLE"
   )
-  return [...tables, ...namesOf(objectStatements, "VIEW")]
-}
-
-const namesOf = (statements: ReadonlyArray<string>, what: "TABLE" | "VIEW"): ReadonlyArray<string> => {
-  const pattern = new RegExp(`CREATE (?:OR REPLACE )?${what}(?: IF NOT EXISTS)? (\\w+)`, "g")
-  return [...new Set(statements.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1]!)))]
+  return [...tables, ...viewNames]
 }
 
 /** Somebody else's tables of our names, in a database that we never migrated. */
@@ -197,17 +198,17 @@ const makeObjects = Effect.fnUntraced(function* (connection: PgConnection) {
      ON CONFLICT (code) DO UPDATE SET name = EXCLUDED.name WHERE market_schemas.name <> EXCLUDED.name`,
     [codes, MarketSchema.all]
   )
-  for (const statement of objectStatements) yield* connection.query(statement)
+  const statements = yield* objectsOf(connection)
+  for (const statement of statements) yield* connection.query(statement)
   yield* connection.query(
     `INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, 'objects', $2)
      ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum, applied_at = now()`,
-    [OBJECTS_VERSION, objectsChecksum]
+    [OBJECTS_VERSION, objectsChecksum(statements)]
   )
 })
 
 const dropObjects = Effect.fnUntraced(function* (connection: PgConnection) {
-  for (const view of namesOf(objectStatements, "VIEW"))
-    yield* connection.query(`DROP VIEW IF EXISTS ${view} CASCADE`)
+  for (const statement of dropStatements) yield* connection.query(statement)
   yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [OBJECTS_VERSION])
 })
 
@@ -249,8 +250,25 @@ const down = Effect.fnUntraced(function* (connection: PgConnection, target: numb
   return true
 })
 
+/** Makes of the schema what the server can do beyond plain PostgreSQL. */
+const upgrade = Effect.fnUntraced(function* (pool: PgPool, settings: StoreSettings) {
+  yield* pool.withConnection("create extension", Upgrade.ensureExtension)
+  yield* locked(
+    pool,
+    "migrate up",
+    Effect.fnUntraced(function* (connection) {
+      if (yield* Upgrade.isDue(connection)) {
+        yield* dropObjects(connection)
+        yield* Upgrade.run(connection, settings)
+        yield* makeObjects(connection)
+      }
+      yield* Upgrade.configure(connection, settings)
+    })
+  )
+})
+
 /** The migrations of the database behind a pool. */
-export const make = (pool: PgPool): StoreMigrations["Service"] => {
+export const make = (pool: PgPool, settings: StoreSettings = {}): StoreMigrations["Service"] => {
   const status = pool.withConnection("migration status", (connection) =>
     Effect.map(appliedOf(connection), statesOf)
   )
@@ -265,6 +283,7 @@ export const make = (pool: PgPool): StoreMigrations["Service"] => {
     up: Effect.fnUntraced(function* (to = NEWEST_VERSION) {
       if (!inRange(to)) return yield* badTarget("migrate up", to)
       while (yield* locked(pool, "migrate up", (connection) => up(connection, to)));
+      if (to === NEWEST_VERSION) yield* upgrade(pool, settings)
       return yield* status
     }),
     down: Effect.fnUntraced(function* (to?: number) {

@@ -9,7 +9,9 @@
  */
 import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Clock, Effect } from "effect"
+import { PARTITION_LOCK } from "./objects/retention.ts"
 import type { PgConnection, PgPool, SqlRow } from "./PgPool.ts"
+import { type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Tables that are partitioned. */
 export type PartitionedTable = "trade" | "quote" | "book" | "bar" | "bar_1m" | "bar_1h"
@@ -39,9 +41,6 @@ export const RECENT_DAYS = 30
 /** Days from now on that are cut like recent ones; later ones by month, and after a year by year. */
 const COMING_DAYS = 30
 const FAR_DAYS = 400
-
-/** Held while partitions are made, folded or dropped: "dmpart" as a number. */
-const PARTITION_LOCK = 110_426_845_442_676n
 
 /** Days since 1970-01-01, `[from, to)`. */
 export interface DayRange {
@@ -90,7 +89,8 @@ const partitionName = (table: PartitionedTable, range: DayRange): string => {
   return `${table}_p${digits.slice(0, length)}`
 }
 
-const column = (table: PartitionedTable): string =>
+/** The column by which a table is cut. */
+export const timeColumn = (table: PartitionedTable): "ts" | "bucket" =>
   table === "bar_1m" || table === "bar_1h" ? "bucket" : "ts"
 
 /** A timestamptz literal of the start of a day. */
@@ -189,6 +189,21 @@ const create = Effect.fnUntraced(function* (
   )
 })
 
+/** Makes the partitions of these days that do not exist, at most `most` of them; tells how many are left to make. */
+export const createMissing = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  table: PartitionedTable,
+  days: ReadonlyArray<number>,
+  today: number,
+  recentDays = RECENT_DAYS,
+  most = Number.POSITIVE_INFINITY
+) {
+  const existing = yield* list(connection, [table])
+  const missing = missingRanges(table, existing, days, today - recentDays, today + COMING_DAYS)
+  for (const range of missing.slice(0, most)) yield* create(connection, table, range)
+  return { made: Math.min(missing.length, most), left: Math.max(0, missing.length - most), existing }
+})
+
 /** Keeps other processes from making, folding or dropping partitions until this transaction ends. */
 export const lock = (connection: PgConnection): Effect.Effect<unknown, StoreError> =>
   connection.query("SELECT pg_advisory_xact_lock($1)", [PARTITION_LOCK])
@@ -224,16 +239,27 @@ export const make = (pool: PgPool, recentDays: number = RECENT_DAYS): Partitions
   }
   const today = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(millis / 86_400_000))
 
+  /** Hypertables make their chunks by themselves. What a database is cut into does not change under a running program. */
+  let layout: Layout | undefined
+  const isOurs = Effect.gen(function* () {
+    layout ??= yield* layoutOf(pool)
+    return layout === "range"
+  })
+
   const ensure: Partitions["ensure"] = Effect.fnUntraced(function* (table, days) {
     const cached = known.get(table) ?? []
-    if (days.every((day) => find(cached, day) !== undefined)) return
+    if (days.every((day) => find(cached, day) !== undefined) || !(yield* isOurs)) return
     const now = yield* today
     const round = Effect.fnUntraced(function* (connection: PgConnection) {
-      const existing = yield* list(connection, [table])
-      const missing = missingRanges(table, existing, days, now - recentDays, now + COMING_DAYS)
-      for (const range of missing.slice(0, PER_TRANSACTION)) yield* create(connection, table, range)
-      const found = missing.length === 0 ? existing : yield* list(connection, [table])
-      return { found, isDone: missing.length <= PER_TRANSACTION }
+      const { existing, left, made } = yield* createMissing(
+        connection,
+        table,
+        days,
+        now,
+        recentDays,
+        PER_TRANSACTION
+      )
+      return { found: made === 0 ? existing : yield* list(connection, [table]), isDone: left === 0 }
     })
     for (let isDone = false; !isDone; ) {
       const made = yield* withLock(pool, "make partitions", round)
@@ -251,6 +277,7 @@ export const make = (pool: PgPool, recentDays: number = RECENT_DAYS): Partitions
     }),
     forget: Effect.sync(() => known.clear()),
     fold: Effect.gen(function* () {
+      if (!(yield* isOurs)) return { folded: [] }
       const recentFrom = (yield* today) - recentDays
       const folded: Array<string> = []
       for (const table of ["trade", "quote", "book"] as const) {
@@ -296,7 +323,7 @@ const foldMonth = Effect.fnUntraced(function* (
   // The bounds as a constraint spare ATTACH its scan.
   yield* connection.query(
     `ALTER TABLE ${name} ADD CONSTRAINT ${name}_bounds
-     CHECK (${column(table)} >= ${bound(month.from)} AND ${column(table)} < ${bound(month.to)})`
+     CHECK (${timeColumn(table)} >= ${bound(month.from)} AND ${timeColumn(table)} < ${bound(month.to)})`
   )
   for (const day of days) yield* connection.query(`DROP TABLE ${day.name}`)
   yield* connection.query(

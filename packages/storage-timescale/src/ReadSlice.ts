@@ -7,6 +7,7 @@
 import { type StoreError, TimeRange, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
 import { microsOf, type PgPool, timestampLiteral, timestampParameter } from "./PgPool.ts"
+import * as Chunks from "./timescale/Chunks.ts"
 
 /** Part of a read. */
 export interface ReadSlice extends TimeRange.TimeRange {
@@ -44,7 +45,7 @@ export const windows = (
   range: TimeRange.TimeRange,
   instruments: number
 ): Effect.Effect<ReadonlyArray<ReadWindow>, StoreError> =>
-  Effect.map(partitions(pool, table), (all) => {
+  Effect.map(partitions(pool, table, range), (all) => {
     if (all === undefined) return TimeRange.isEmpty(range) ? [] : [range]
     const within = all.flatMap((partition) => TimeRange.intersect(partition, range) ?? [])
     // The counts of many instruments are a large answer: less time in one question.
@@ -57,24 +58,24 @@ export const windows = (
     return out
   })
 
-/** Ranges of a table's partitions, in order; undefined where it has none or one of them takes any time. */
-const partitions = (
-  pool: PgPool,
-  table: string
-): Effect.Effect<ReadonlyArray<TimeRange.TimeRange> | undefined, StoreError> =>
-  Effect.map(
-    pool.query<{ readonly partitioned: boolean; readonly bounds: ReadonlyArray<string> }>(
-      `SELECT t.relkind = 'p' AS partitioned,
-         ARRAY(SELECT pg_get_expr(p.relpartbound, p.oid) FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhrelid
-               WHERE h.inhparent = t.oid) AS bounds
-       FROM pg_class t WHERE t.oid = $1::regclass`,
-      [table]
-    ),
-    ([found]) => {
-      if (found === undefined || !found.partitioned || found.bounds.includes("DEFAULT")) return undefined
-      return found.bounds.map(parseBound).sort((a, b) => (a.start < b.start ? -1 : 1))
-    }
+/** Ranges of a table's partitions or chunks, in order; undefined where it has none or one of them takes any time. */
+const partitions = Effect.fnUntraced(function* (pool: PgPool, table: string, range: TimeRange.TimeRange) {
+  const [found] = yield* pool.query<{
+    readonly partitioned: boolean
+    readonly divided: boolean
+    readonly bounds: ReadonlyArray<string>
+  }>(
+    `SELECT t.relkind = 'p' AS partitioned, t.relhassubclass AS divided,
+       ARRAY(SELECT pg_get_expr(p.relpartbound, p.oid) FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhrelid
+             WHERE h.inhparent = t.oid AND p.relispartition) AS bounds
+     FROM pg_class t WHERE t.oid = $1::regclass`,
+    [table]
   )
+  if (found === undefined) return undefined
+  if (!found.partitioned) return found.divided ? yield* Chunks.list(pool, [table], range) : undefined
+  if (found.bounds.includes("DEFAULT")) return undefined
+  return found.bounds.map(parseBound).sort((a, b) => (a.start < b.start ? -1 : 1))
+})
 
 /** `FOR VALUES FROM ('2026-01-05 00:00:00+00') TO ('2026-01-06 00:00:00+00')`; other ends are taken as open. */
 const parseBound = (text: string): TimeRange.TimeRange => {

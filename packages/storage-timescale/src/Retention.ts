@@ -2,11 +2,34 @@
  * Retention without an extension: whole partitions of trades are dropped and their coverage is marked expired in one
  * transaction. Bars made from the trades stay; the days' row counts go with their rows.
  */
-import { MarketSchema, type StoreError, UnixNanos } from "@data-manager/core"
+import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Clock, Duration, Effect, Schedule } from "effect"
-import * as CoverageTable from "./CoverageTable.ts"
 import * as Partitions from "./Partitions.ts"
-import type { PgPool } from "./PgPool.ts"
+import type { PgConnection, PgPool } from "./PgPool.ts"
+import * as Chunks from "./timescale/Chunks.ts"
+import { extensionSchema } from "./timescale/Hypertables.ts"
+import { layoutOf } from "./timescale/Layout.ts"
+
+/** Drops whole partitions or chunks; tells how many, and the end of the last of them. */
+const dropBefore = Effect.fnUntraced(function* (connection: PgConnection, before: bigint) {
+  if ((yield* layoutOf(connection)) === "hypertable") {
+    const gone = (yield* Chunks.list(connection, ["trade"], { start: UnixNanos.Min, end: before })).filter(
+      (chunk) => chunk.end <= before
+    )
+    if (gone.length === 0) return undefined
+    const { end } = gone[gone.length - 1]!
+    const schema = yield* extensionSchema(connection)
+    yield* connection.query(`SELECT ${schema}.drop_chunks('trade', older_than => $1::timestamptz)`, [
+      UnixNanos.toIso(end)
+    ])
+    return { count: gone.length, end }
+  }
+  const day = Partitions.dayOfTime(before)
+  const gone = (yield* Partitions.list(connection, ["trade"])).filter((partition) => partition.to <= day)
+  if (gone.length === 0) return undefined
+  for (const partition of gone) yield* connection.query(`DROP TABLE ${partition.name}`)
+  return { count: gone.length, end: BigInt(Math.max(...gone.map(({ to }) => to))) * UnixNanos.PerDay }
+})
 
 /**
  * Drops the partitions of trades that end at or before `before`. Coverage expires up to the end of the last of them: a
@@ -19,26 +42,12 @@ export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: b
       // Who waits for a lock makes everybody behind wait, too: rather fail as contention, to be tried again.
       yield* connection.query("SET LOCAL lock_timeout = '10s'")
       yield* Partitions.lock(connection)
-      const day = Partitions.dayOfTime(before)
-      const gone = (yield* Partitions.list(connection, ["trade"])).filter((partition) => partition.to <= day)
-      if (gone.length === 0) return { partitions: 0 }
-      const end = BigInt(Math.max(...gone.map((partition) => partition.to))) * UnixNanos.PerDay
       // First of all: it waits for running appends, which would in their turn wait for the coverage.
-      for (const partition of gone) yield* connection.query(`DROP TABLE ${partition.name}`)
-      const until = [UnixNanos.toIso(end)]
-      yield* connection.query(
-        `INSERT INTO retention_horizons AS h (kind, expired_before) VALUES ('trades', $1)
-         ON CONFLICT (kind) DO UPDATE SET expired_before = greatest(h.expired_before, EXCLUDED.expired_before)`,
-        until
-      )
-      yield* CoverageTable.expire(connection, "trades", end)
-      yield* connection.query("DELETE FROM trade_exact WHERE ts < $1", until)
-      yield* connection.query("DELETE FROM trade_text_id WHERE ts < $1", until)
-      yield* connection.query("DELETE FROM row_days WHERE schema = $2 AND day < $1::timestamptz::date", [
-        ...until,
-        MarketSchema.code("trades")
-      ])
-      return { partitions: gone.length }
+      const gone = yield* dropBefore(connection, before)
+      if (gone === undefined) return { partitions: 0 }
+      const { end } = gone
+      yield* connection.query("SELECT forget_trades_before($1)", [UnixNanos.toIso(end)])
+      return { partitions: gone.count }
     })
   )
 })

@@ -1,8 +1,18 @@
 /** Sizes and ages for `dm status`: from the catalog and the ends of indexes, never by counting rows. */
-import { type MarketStore, type StoreError, type StoreStatistics, UnixNanos } from "@data-manager/core"
+import {
+  type MarketStore,
+  type StoreError,
+  type StoreStatistics,
+  type TableCompression,
+  UnixNanos
+} from "@data-manager/core"
 import { Effect } from "effect"
-import { list, type Partition, type PartitionedTable } from "./Partitions.ts"
+import * as Partitions from "./Partitions.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.ts"
+import { sizesQuery } from "./timescale/ChunkSizes.ts"
+import * as Chunks from "./timescale/Chunks.ts"
+import { extensionSchema } from "./timescale/Hypertables.ts"
+import { layoutOf } from "./timescale/Layout.ts"
 
 const tables = ["trade", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
 
@@ -11,6 +21,10 @@ interface TableRow extends SqlRow {
   readonly rows: bigint
   readonly bytes: bigint
   readonly partitions: bigint
+  /** Chunks in the columnstore, and their bytes before and after; NULL where there is none. */
+  readonly compressed?: bigint | null
+  readonly before?: bigint | null
+  readonly after?: bigint | null
 }
 
 /** A table that was never analysed has no estimate (-1): its pages tell roughly. */
@@ -39,14 +53,17 @@ interface TotalsRow extends SqlRow {
 
 const timeColumn = (table: string): string => (table.startsWith("bar_") ? "bucket" : "ts")
 
-/** Oldest or newest time in the first partition from one end that has rows. */
+/** A partition or chunk. */
+type Part = Pick<Chunks.Chunk, "table" | "name" | "start" | "end">
+
+/** Oldest or newest time in the first part from one end that has rows. */
 const edge = Effect.fnUntraced(function* (
   connection: PgConnection,
   table: string,
-  partitions: ReadonlyArray<Pick<Partition, "name">>,
+  parts: ReadonlyArray<Part>,
   aggregate: "min" | "max"
 ) {
-  for (const { name } of partitions) {
+  for (const { name } of parts) {
     const [row] = yield* connection.query<SqlRow & { readonly at: bigint | null }>(
       `SELECT ${microsOf(`${aggregate}(${timeColumn(table)})`)} AS at FROM ${name}`
     )
@@ -55,41 +72,57 @@ const edge = Effect.fnUntraced(function* (
   return undefined
 })
 
-/** Only trades have an index that begins with time: of the others the partitions' bounds tell. */
+/** Only trades have an index that begins with time: of the others the parts' bounds tell. */
 const ages = Effect.fnUntraced(function* (
   connection: PgConnection,
   table: string,
-  partitions: ReadonlyArray<Partition>
+  parts: ReadonlyArray<Part>
 ) {
-  const own = partitions.filter((partition) => partition.table === (table as PartitionedTable))
+  const own = parts.filter((part) => part.table === table)
   if (table === "trade")
     return {
       oldest: yield* edge(connection, table, own, "min"),
       newest: yield* edge(connection, table, [...own].reverse(), "max")
     }
-  const [first, last] = [own[0], own[own.length - 1]]
-  return {
-    oldest: first === undefined ? undefined : BigInt(first.from) * UnixNanos.PerDay,
-    newest: last === undefined ? undefined : BigInt(last.to) * UnixNanos.PerDay
-  }
+  return { oldest: own[0]?.start, newest: own[own.length - 1]?.end }
+})
+
+/** Partitions or chunks of all tables, by time. */
+const partsOf = Effect.fnUntraced(function* (connection: PgConnection, isHypertable: boolean) {
+  if (isHypertable) return yield* Chunks.list(connection, tables)
+  return (yield* Partitions.list(connection)).map(({ table, name, from, to }): Part => {
+    return { table, name, start: BigInt(from) * UnixNanos.PerDay, end: BigInt(to) * UnixNanos.PerDay }
+  })
+})
+
+/** Sizes of all tables; those of hypertables are told by the extension. */
+const sizes = Effect.fnUntraced(function* (connection: PgConnection, isHypertable: boolean) {
+  const found = yield* connection.query<TableRow>(tablesQuery, [tables])
+  if (!isHypertable) return found
+  const schema = yield* extensionSchema(connection)
+  const hypertables = yield* connection.query<TableRow>(sizesQuery(schema), [tables])
+  const names = new Set(hypertables.map(({ table }) => table))
+  return [...hypertables, ...found.filter(({ table }) => !names.has(table))]
 })
 
 const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
   pool.withConnection("read statistics", (connection) =>
     Effect.gen(function* () {
-      const found = yield* connection.query<TableRow>(tablesQuery, [tables])
-      const partitions = yield* list(connection)
+      const isHypertable = (yield* layoutOf(connection)) === "hypertable"
+      const found = yield* sizes(connection, isHypertable)
+      const parts = yield* partsOf(connection, isHypertable)
       const [totals] = yield* connection.query<TotalsRow>(totalsQuery)
       const rows = yield* Effect.forEach(
         tables.flatMap((table) => found.filter((row) => row.table === table)),
         (row) =>
-          Effect.map(ages(connection, row.table, partitions), ({ oldest, newest }) => ({
+          Effect.map(ages(connection, row.table, parts), ({ oldest, newest }) => ({
             table: row.table as string,
             rows: row.rows,
             bytes: row.bytes,
             partitions: Number(row.partitions),
             oldest,
-            newest
+            newest,
+            compression: compressionOf(row)
           }))
       )
       return {
@@ -100,6 +133,11 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
       }
     })
   )
+
+const compressionOf = ({ compressed, before, after }: TableRow): TableCompression | undefined =>
+  compressed === undefined || compressed === null || compressed === 0n
+    ? undefined
+    : { partitions: Number(compressed), bytesBefore: before ?? 0n, bytesAfter: after ?? 0n }
 
 /** The part of the store that tells sizes and ages. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "statistics"> => ({

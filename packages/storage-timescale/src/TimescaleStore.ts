@@ -22,6 +22,7 @@ import * as Retention from "./Retention.ts"
 import { clientConfig, type ServerAddress } from "./ServerAddress.ts"
 import * as Statistics from "./Statistics.ts"
 import * as SymbolEntryTable from "./SymbolEntryTable.ts"
+import type { StoreSettings } from "./timescale/Settings.ts"
 
 /** Connections of a store, all pools together, by default. */
 export const DEFAULT_MAX_CONNECTIONS = 10
@@ -42,6 +43,8 @@ export interface StoreOptions {
    * says what to run.
    */
   readonly migrate?: "auto" | "require" | undefined
+  /** What a TimescaleDB server is told when the store is migrated. */
+  readonly settings?: StoreSettings | undefined
   readonly append?: Append.AppendOptions | undefined
   readonly reader?: Reader.ReaderOptions | undefined
 }
@@ -63,7 +66,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
   const writers = Math.min(MOST_WRITERS, Math.max(FEWEST_WRITERS, Math.floor(total / 3)))
   const writing = yield* openPool(options.server, "dm-writer", writers)
   const capabilities = yield* Capabilities.detect(writing, options.embedded ?? false)
-  const migrations = Migrations.make(writing)
+  const migrations = Migrations.make(writing, options.settings)
   if (options.migrate === "auto") yield* migrations.up()
   else yield* Migrations.requireNewest(writing)
   const reading = yield* openPool(options.server, "dm-reader", total - writers)
@@ -102,13 +105,16 @@ export const layerEmbedded = (
   )
 
 /** Migrations alone, for a database whose schema is not there yet. */
-export const layerMigrations = (server: ServerAddress): Layer.Layer<StoreMigrations, StoreError> =>
+export const layerMigrations = (
+  server: ServerAddress,
+  settings?: StoreSettings
+): Layer.Layer<StoreMigrations, StoreError> =>
   Layer.effect(
     StoreMigrations,
     Effect.gen(function* () {
       const pool = yield* openPool(server, "dm-migrate", 2)
       yield* Capabilities.detect(pool, false)
-      return Migrations.make(pool)
+      return Migrations.make(pool, settings)
     })
   )
 

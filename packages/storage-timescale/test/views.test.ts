@@ -2,7 +2,7 @@ import { UnixNanos } from "@data-manager/core"
 import { BatchArbitrary, SeededRandom } from "@data-manager/testing"
 import { Effect } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { objectStatements } from "../src/objects/views.ts"
+import { viewStatements } from "../src/objects/views.ts"
 import { appendAll, instruments as makeInstruments, openStore, type StoreFixture } from "./StoreFixture.ts"
 
 let store: StoreFixture
@@ -91,7 +91,7 @@ describe("names and columns", () => {
   })
 
   it("can be made again and again", async () => {
-    for (const statement of [...objectStatements, ...objectStatements]) await store.sql(statement)
+    for (const statement of [...viewStatements, ...viewStatements]) await store.sql(statement)
   })
 })
 

@@ -235,7 +235,7 @@ CREATE OR REPLACE TRIGGER ${view}_read_only INSTEAD OF INSERT OR UPDATE OR DELET
 FOR EACH ROW EXECUTE FUNCTION refuse_view_write()`
 
 /** Statements that make the views, in order; running them again changes nothing. */
-export const objectStatements: ReadonlyArray<string> = [
+export const viewStatements: ReadonlyArray<string> = [
   refuseWrite,
   ...views.flatMap(([name, statement]) => [statement, refuseTrigger(name)])
 ]

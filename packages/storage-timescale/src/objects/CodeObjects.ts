@@ -1,0 +1,42 @@
+/**
+ * Views and functions of the schema. They are code, not state: every version of the program, and every change of what the
+ * server can do, makes them anew.
+ */
+import { forgetTrades, retireTrades } from "./retention.ts"
+import { viewStatements } from "./views.ts"
+
+/** What the objects depend on. */
+export interface ObjectFacts {
+  /** Schema of TimescaleDB's functions where rows lie in hypertables and jobs can be scheduled; else undefined. */
+  readonly jobSchema: string | undefined
+}
+
+/** Statements that make the objects, in order; running them again changes nothing. */
+export const codeObjects = ({ jobSchema }: ObjectFacts): ReadonlyArray<string> => [
+  ...viewStatements,
+  forgetTrades,
+  ...(jobSchema === undefined ? [] : [retireTrades(jobSchema)])
+]
+
+/** Names of everything that may have been made of one kind. */
+export const namesOf = (
+  statements: ReadonlyArray<string>,
+  what: "TABLE" | "VIEW" | "FUNCTION" | "PROCEDURE"
+): ReadonlyArray<string> => {
+  const pattern = new RegExp(`CREATE (?:OR REPLACE )?${what}(?: IF NOT EXISTS)? (\\w+)`, "g")
+  return [...new Set(statements.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1]!)))]
+}
+
+/** Every object that any facts would make. */
+const everything = codeObjects({ jobSchema: "public" })
+
+/** Names of all views. */
+export const viewNames = namesOf(everything, "VIEW")
+
+/** Statements that remove the objects, whichever there are. */
+export const dropStatements: ReadonlyArray<string> = [
+  ...viewNames.map((view) => `DROP VIEW IF EXISTS ${view} CASCADE`),
+  ...[...namesOf(everything, "FUNCTION"), ...namesOf(everything, "PROCEDURE")].map(
+    (name) => `DROP ROUTINE IF EXISTS ${name} CASCADE`
+  )
+]

@@ -1,0 +1,49 @@
+/**
+ * Functions of retention. What goes with rows that are removed stands here once, for the store that drops partitions by
+ * itself and for the job of a server that does.
+ */
+import { MarketSchema } from "@data-manager/core"
+
+const trades = MarketSchema.code("trades")
+
+/** Forgets everything that speaks for trades before a time, which are gone: coverage becomes `expired`. Bars stay. */
+export const forgetTrades = /* sql */ `
+CREATE OR REPLACE FUNCTION forget_trades_before(until timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+  INSERT INTO retention_horizons AS h (kind, expired_before) VALUES ('trades', until)
+  ON CONFLICT (kind) DO UPDATE SET expired_before = greatest(h.expired_before, EXCLUDED.expired_before);
+  INSERT INTO coverage_marks (instrument_id, schema, state, range)
+  SELECT instrument_id, schema, 'expired', gone
+  FROM coverage, unnest(ranges * tstzmultirange(tstzrange(NULL, until))) AS gone
+  WHERE schema = ${trades} ORDER BY instrument_id;
+  UPDATE coverage SET ranges = ranges - tstzmultirange(tstzrange(NULL, until)), updated_at = now()
+  WHERE schema = ${trades} AND ranges && tstzrange(NULL, until);
+  DELETE FROM coverage WHERE schema = ${trades} AND isempty(ranges);
+  DELETE FROM trade_exact WHERE ts < until;
+  DELETE FROM trade_text_id WHERE ts < until;
+  DELETE FROM row_days WHERE schema = ${trades} AND day < (until AT TIME ZONE 'UTC')::date;
+END $$`
+
+/** Held while partitions or chunks are made, folded or dropped: "dmpart" as a number. */
+export const PARTITION_LOCK = 110_426_845_442_676n
+
+/**
+ * The job that removes trades older than `keep_days`, chunks as a whole and what speaks for them in one transaction.
+ * `schema` is that of the extension's functions.
+ */
+export const retireTrades = (schema: string): string => /* sql */ `
+CREATE OR REPLACE PROCEDURE retire_trades(job_id int, config jsonb) LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+  edge timestamptz;
+BEGIN
+  PERFORM set_config('lock_timeout', '10s', true);
+  PERFORM pg_advisory_xact_lock(${PARTITION_LOCK});
+  SELECT max(range_end) INTO edge FROM timescaledb_information.chunks
+  WHERE hypertable_schema = current_schema() AND hypertable_name = 'trade'
+    AND range_end <= now() - make_interval(days => (config->>'keep_days')::int);
+  IF edge IS NULL THEN RETURN; END IF;
+  PERFORM ${schema}.drop_chunks('trade', older_than => edge);
+  PERFORM forget_trades_before(edge);
+END $$`

@@ -1,0 +1,58 @@
+/**
+ * Compression of hypertables: columns in segments of one instrument, ordered by time, so that a read of one instrument
+ * touches its own segments alone. The server compresses chunks by age, in a job of its own.
+ */
+import { Effect } from "effect"
+import type { PgConnection, SqlRow } from "../PgPool.ts"
+
+/** How the rows of a table lie in the columnstore. */
+const layouts = {
+  trade: { segmentBy: "instrument_id", orderBy: "ts, trade_key" },
+  quote: { segmentBy: "instrument_id, schema", orderBy: "ts, quote_key" },
+  book: { segmentBy: "instrument_id, schema", orderBy: "ts, book_key" },
+  bar: { segmentBy: "instrument_id, schema", orderBy: "ts, publisher" }
+} as const
+
+/** Tables that are compressed. Bars made from trades are merged into and stay rows. */
+export const compressedTables = Object.keys(layouts) as ReadonlyArray<keyof typeof layouts>
+
+const enabledQuery = /* sql */ `
+  SELECT hypertable_name::text AS table FROM timescaledb_information.hypertables
+  WHERE hypertable_schema = current_schema() AND compression_enabled`
+
+/** Lets chunks be compressed; changes nothing where that is so. */
+export const enable = Effect.fnUntraced(function* (connection: PgConnection) {
+  const rows = yield* connection.query<SqlRow & { readonly table: string }>(enabledQuery)
+  const enabled = new Set(rows.map(({ table }) => table))
+  for (const table of compressedTables) {
+    if (enabled.has(table)) continue
+    const { orderBy, segmentBy } = layouts[table]
+    yield* connection.query(
+      `ALTER TABLE ${table} SET (timescaledb.compress, timescaledb.compress_segmentby = '${segmentBy}',
+         timescaledb.compress_orderby = '${orderBy}')`
+    )
+  }
+})
+
+const policiesQuery = /* sql */ `
+  SELECT hypertable_name::text AS table,
+         extract(epoch FROM (config->>'compress_after')::interval)::float8 / 86400 AS days
+  FROM timescaledb_information.jobs
+  WHERE proc_name = 'policy_compression' AND hypertable_schema = current_schema()`
+
+/** Compresses chunks older than so many days, from now on. `schema` is that of the extension's functions. */
+export const schedule = Effect.fnUntraced(function* (connection: PgConnection, schema: string, days: number) {
+  const rows = yield* connection.query<SqlRow & { readonly table: string; readonly days: number }>(
+    policiesQuery
+  )
+  const scheduled = new Map(rows.map((row) => [row.table, row.days]))
+  for (const table of compressedTables) {
+    if (scheduled.get(table) === days) continue
+    if (scheduled.has(table))
+      yield* connection.query(`SELECT ${schema}.remove_compression_policy('${table}')`)
+    yield* connection.query(
+      `SELECT ${schema}.add_compression_policy('${table}', compress_after => make_interval(days => $1))`,
+      [days]
+    )
+  }
+})
