@@ -33,7 +33,11 @@ import * as RollupRefill from "./RollupRefill.ts"
 import { type RowTable, rowTables } from "./RowTable.ts"
 import { RowWriter } from "./RowWriter.ts"
 import * as Staging from "./Staging.ts"
+import { isAggregated as areAggregated } from "./timescale/Aggregates.ts"
+import * as BarRefresh from "./timescale/BarRefresh.ts"
+import * as OwnBars from "./timescale/OwnBars.ts"
 import * as WriteContext from "./WriteContext.ts"
+import * as WriteLock from "./WriteLock.ts"
 
 /** How batches are appended. */
 export interface AppendOptions {
@@ -43,9 +47,6 @@ export interface AppendOptions {
    */
   readonly rollups?: boolean | undefined
 }
-
-/** Held by every writer together, or by one that removes rows alone: "dmrows" as a number. */
-const writeLock = 110_426_878_997_363n
 
 /** Tries beside the first one, after contention or a lost connection. */
 const retries = 6
@@ -248,35 +249,84 @@ const attempt = (
       const { scan, claim } = prepared
       if (!(yield* Ledger.open(connection, claim)))
         return way.uncertain ? yield* Ledger.resultOf(connection, claim) : skipped
-      const horizon = yield* begin(connection, prepared, way)
+      const opened = yield* begin(connection, prepared, way)
+      yield* adoptReturning(connection, prepared, way, opened)
       const counts = way.staged
-        ? yield* writeStaged(connection, prepared, way, horizon)
-        : yield* writeDirectly(connection, prepared, way, horizon)
+        ? yield* writeStaged(connection, prepared, way, opened)
+        : yield* writeDirectly(connection, prepared, way, opened)
+      if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
+        yield* BarRefresh.note(connection, scan)
       yield* Ledger.record(connection, claim, scan.length, counts, scan)
       if (claim.coverage !== undefined) yield* CoverageTable.claim(connection, claim.coverage)
       return { ...counts, skipped: false }
     })
   )
 
+/** What a transaction finds in the database when it begins. */
+interface Opened {
+  /** Up to where retention has removed rows. */
+  readonly horizon: RollupRefill.Horizon
+  /** Whether bars are continuous aggregates. */
+  readonly isAggregated: boolean
+}
+
 /** Takes the write lock, makes the temporary tables, and asks up to where retention has removed rows. */
 const begin = Effect.fnUntraced(function* (connection: PgConnection, prepared: Prepared, way: Way) {
   const results = yield* connection.script(
     [
-      `SELECT pg_advisory_xact_lock${way.alone ? "" : "_shared"}(${writeLock})`,
-      RollupRefill.horizonQuery,
+      WriteLock.take(way.alone),
+      `${RollupRefill.horizonQuery}; SELECT ${areAggregated} AS aggregated`,
       Rollup.temporaryTables,
       ...(way.staged ? [Staging.temporaryTables(prepared.table)] : []),
       ...(way.alone ? [RollupRebuild.temporaryTables, RollupRefill.temporaryTables] : [])
     ].join(";")
   )
-  return RollupRefill.horizonOf(results[1]!)
+  const opened: Opened = {
+    horizon: RollupRefill.horizonOf(results[1]!),
+    isAggregated: results[2]![0]!.aggregated as boolean
+  }
+  return opened
+})
+
+/**
+ * Where bars are continuous aggregates: takes the bars of instruments into our own tables whose removed trades come back,
+ * before they are written.
+ */
+const adoptReturning = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { scan, rollups }: Prepared,
+  way: Way,
+  { horizon, isAggregated }: Opened
+) {
+  if (!isAggregated || !rollups || scan.kind !== "trades") return
+  if (horizon === undefined || scan.days[0]! >= horizon) return
+  yield* adopt(connection, way, yield* OwnBars.lacking(connection, OwnBars.before(scan, horizon)))
+})
+
+/** The same for those that have values which an aggregate cannot take, once they are written; gives these instruments. */
+const adoptExact = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { scan, rollups }: Prepared,
+  way: Way,
+  { isAggregated }: Opened
+) {
+  if (!isAggregated || !rollups || scan.kind !== "trades") return undefined
+  const ids = yield* OwnBars.lackingExact(connection, scan)
+  yield* adopt(connection, way, ids)
+  return ids.length === 0 ? undefined : new Set(ids)
+})
+
+const adopt = Effect.fnUntraced(function* (connection: PgConnection, way: Way, ids: ReadonlyArray<number>) {
+  if (ids.length === 0) return
+  if (!way.alone) return yield* new Staging.NeedsLock()
+  yield* OwnBars.adopt(connection, ids)
 })
 
 const writeDirectly = Effect.fnUntraced(function* (
   connection: PgConnection,
   prepared: Prepared,
   way: Way,
-  horizon: RollupRefill.Horizon
+  opened: Opened
 ) {
   const { scan, scales, table, writer } = prepared
   const encoded = encode(writer, scan, scales, false)
@@ -298,7 +348,8 @@ const writeDirectly = Effect.fnUntraced(function* (
       "COPY trade_text_id (instrument_id, ts, trade_key, trade_id) FROM STDIN (FORMAT binary)",
       textIdChunks(writer, table, scan, textIds, false)
     )
-  yield* keepRollups(connection, prepared, way, horizon, undefined)
+  const adopted = yield* adoptExact(connection, prepared, way, opened)
+  yield* keepRollups(connection, prepared, way, opened, undefined, adopted)
   const counts: Counts = { inserted: scan.length, duplicates: 0, conflicts: 0 }
   return counts
 })
@@ -307,7 +358,7 @@ const writeStaged = Effect.fnUntraced(function* (
   connection: PgConnection,
   prepared: Prepared,
   way: Way,
-  horizon: RollupRefill.Horizon
+  opened: Opened
 ) {
   const { scan, scales, table, writer, claim } = prepared
   const encoded = encode(writer, scan, scales, true)
@@ -336,12 +387,13 @@ const writeStaged = Effect.fnUntraced(function* (
         detail: "stored rows were removed while the batch was compared with them"
       })
     })
+  const adopted = yield* adoptExact(connection, prepared, way, opened)
   const rebuilt =
     replaced.rows > 0 || (sorted.completed && table.kind === "trades")
-      ? yield* rebuildChanged(connection, prepared)
+      ? yield* rebuildChanged(connection, prepared, opened)
       : undefined
   if (sorted.inserted > 0)
-    yield* keepRollups(connection, prepared, way, horizon, selection(scan, sorted.fresh, rebuilt))
+    yield* keepRollups(connection, prepared, way, opened, selection(scan, sorted.fresh, rebuilt), adopted)
   const counts: Counts = {
     inserted: sorted.inserted - replaced.inBatch,
     duplicates: sorted.duplicates,
@@ -359,10 +411,12 @@ const hasRows = (connection: PgConnection, table: string): Effect.Effect<boolean
 /** Makes bars and day counts of the instruments with replaced or completed rows anew; gives these instruments. */
 const rebuildChanged = Effect.fnUntraced(function* (
   connection: PgConnection,
-  { table, scan, rollups }: Prepared
+  { table, scan, rollups }: Prepared,
+  { isAggregated }: Opened
 ) {
   if (!rollups) return undefined
   yield* RollupRebuild.touchReplaced(connection, table)
+  if (isAggregated) yield* OwnBars.touchOwnOnly(connection)
   if (table.kind === "trades") yield* RollupRebuild.rebuildBars(connection, scan)
   yield* RollupRebuild.recountDays(connection, table, scan)
   const rows = yield* connection.query<SqlRow & { readonly id: number }>(
@@ -389,8 +443,10 @@ const keepRollups = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, scales, writer, claim, rollups }: Prepared,
   way: Way,
-  horizon: RollupRefill.Horizon,
-  selected: Uint8Array | undefined
+  { horizon, isAggregated }: Opened,
+  selected: Uint8Array | undefined,
+  /** Instruments whose bars have these rows already. */
+  adopted: ReadonlySet<number> | undefined
 ) {
   if (!rollups) return
   const days = countDays(scan, selected)
@@ -401,7 +457,9 @@ const keepRollups = Effect.fnUntraced(function* (
   const refilled = yield* RollupRefill.find(connection, scan, horizon)
   if (refilled !== undefined && !way.alone) return yield* new Staging.NeedsLock()
   yield* Rollup.addDays(connection)
-  const counting = refilled === undefined ? selected : RollupRefill.without(scan, refilled, selected)
+  const ours = isAggregated ? yield* OwnBars.rowsOf(connection, scan, selected, adopted) : selected
+  if (ours === OwnBars.None) return
+  const counting = refilled === undefined ? ours : RollupRefill.without(scan, refilled, ours)
   // Staged rows meet stored ones, so their bars do, too.
   const newAfter = way.staged ? Number.POSITIVE_INFINITY : yield* lastSecond(connection, claim)
   yield* Rollup.addBars(connection, writer, { batch, scan, scales, selected: counting, newAfter })

@@ -25,7 +25,13 @@ import {
 } from "@data-manager/core"
 import { Effect, Option, Stream } from "effect"
 import { BarFold, floor, seriesKey } from "./BarFold.ts"
-import { ProviderBarRows, providerBarSelection, RollupBarRows, rollupSelection } from "./BarRows.ts"
+import {
+  type BarRelation,
+  ProviderBarRows,
+  providerBarSelection,
+  RollupBarRows,
+  rollupSelection
+} from "./BarRows.ts"
 import { storeError } from "./PgError.ts"
 import { microsOf, type PgPool } from "./PgPool.ts"
 import * as ReadContext from "./ReadContext.ts"
@@ -40,26 +46,25 @@ import {
 import { idList } from "./ReadRows.ts"
 import { clampRange, timeCondition } from "./ReadSlice.ts"
 import { type ReadableRows, Unrepresentable } from "./RowColumns.ts"
+import { refreshPending } from "./timescale/BarRefresh.ts"
 
 const operation = "read bars"
 
 const bad = (detail: string, allowed: ReadonlyArray<string>): StoreError =>
   new StoreError({ operation, reason: new StoreBadRequest({ detail, allowed }) })
 
-type RollupTable = "bar_1m" | "bar_1h" | "bar_1d"
-
 /** Where bars from trades of each length come from; 1s comes from the trades. */
-const rollups: { readonly [T in Exclude<Timeframe.Timeframe, "1s">]: RollupTable } = {
-  "1m": "bar_1m",
-  "5m": "bar_1m",
-  "15m": "bar_1m",
-  "30m": "bar_1m",
-  "1h": "bar_1h",
-  "4h": "bar_1h",
-  "1d": "bar_1d"
+const rollups: { readonly [T in Exclude<Timeframe.Timeframe, "1s">]: BarRelation } = {
+  "1m": "bars_1m",
+  "5m": "bars_1m",
+  "15m": "bars_1m",
+  "30m": "bars_1m",
+  "1h": "bars_1h",
+  "4h": "bars_1h",
+  "1d": "bars_1d"
 }
 
-const secondsOf = { bar_1m: 60, bar_1h: 3600, bar_1d: 86400 } as const
+const secondsOf = { bars_1m: 60, bars_1h: 3600, bars_1d: 86400 } as const
 
 const tradeSchema = MarketSchema.code("trades")
 
@@ -71,7 +76,7 @@ const batch: RowKindReader<BarBatch, RollupBarRows | ProviderBarRows>["batch"] =
   to
 ) => new BarBatch(context, rows.copy(order, from, to), to - from)
 
-const rollupKind = (table: RollupTable): RowKindReader<BarBatch, RollupBarRows> => ({
+const rollupKind = (table: BarRelation): RowKindReader<BarBatch, RollupBarRows> => ({
   operation,
   selection: rollupSelection(table),
   exactFlag: 0,
@@ -157,7 +162,12 @@ const problemOf = (request: BarReadRequest): StoreError | undefined => {
     : undefined
 }
 
-const fromTrades = (read: Read, timeframe: Timeframe.Timeframe) => {
+const fromTrades = Effect.fnUntraced(function* (read: Read, timeframe: Timeframe.Timeframe) {
+  if (timeframe !== "1s") yield* refreshPending(read.pool, wholeBars(read))
+  return yield* storedBars(read, timeframe)
+})
+
+const storedBars = (read: Read, timeframe: Timeframe.Timeframe) => {
   const sources = [{ ids: read.context.ids, schema: undefined }]
   if (timeframe === "1s")
     return Effect.map(lastStarts(read, lastTrade(read)), (fillUntil) =>
@@ -346,7 +356,7 @@ const lastTrade = (read: Read): string => {
     FROM unnest(${idList(read.context.ids)}) q(id)`
 }
 
-const lastRollup = (read: Read, table: RollupTable): string =>
+const lastRollup = (read: Read, table: BarRelation): string =>
   `SELECT q.id, 0 AS publisher, ${microsOf(`(SELECT t.bucket FROM ${table} t WHERE t.instrument_id = q.id
     AND ${timeCondition(clampRange(wholeBars(read)), "bucket", false)} ORDER BY t.bucket DESC LIMIT 1)`)} AS last
     FROM unnest(${idList(read.context.ids)}) q(id)`

@@ -1,12 +1,15 @@
-/** Bars that can be read: those made from trades (`bar_1m`, `bar_1h`, `bar_1d`) and the provider's own (`bar`). */
+/** Bars that can be read: those made from trades (`bars_1m`, `bars_1h`, `bars_1d`) and the provider's own (`bar`). */
 import { BarFromProvider, BarFromTrades, BarLayout, Decimal, UnixNanos } from "@data-manager/core"
 import { CopyFormatError } from "./CopyDecoder.ts"
 import * as Field from "./CopyField.ts"
 import { exactFields, type RowSelection } from "./ReadRows.ts"
 import { alignExact, type Cell, type ReadInstruments, RowColumns, Unrepresentable } from "./RowColumns.ts"
 
+/** Where bars made from trades are read, wherever they are kept. */
+export type BarRelation = "bars_1m" | "bars_1h" | "bars_1d"
+
 /** How bars made from trades are selected. */
-export const rollupSelection = (table: "bar_1m" | "bar_1h" | "bar_1d"): RowSelection => ({
+export const rollupSelection = (table: BarRelation): RowSelection => ({
   table,
   time: "bucket",
   hasRest: false,

@@ -2,6 +2,7 @@
 import { type StoreCapabilities, StoreError, StoreIncompatible } from "@data-manager/core"
 import { Effect } from "effect"
 import type { PgPool } from "./PgPool.ts"
+import * as Aggregates from "./timescale/Aggregates.ts"
 import { type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Oldest PostgreSQL that the store runs on: multiranges came with 14, `MERGE` and faster sorts with 15. */
@@ -41,8 +42,15 @@ const ranges =
 const hypertables =
   "rows are kept in hypertables, bars are kept up to date with every append, retention drops chunks"
 
+const aggregated =
+  "rows are kept in hypertables and compressed by age, bars are continuous aggregates, trades are removed by a job of the server"
+
 /** What follows from the server, for people. */
-const notesOf = (edition: StoreCapabilities["edition"], layout: Layout): ReadonlyArray<string> => {
+const notesOf = (
+  edition: StoreCapabilities["edition"],
+  layout: Layout,
+  isAggregated: boolean
+): ReadonlyArray<string> => {
   const rows = layout === "hypertable" ? hypertables : ranges
   switch (edition) {
     case "postgresql":
@@ -54,7 +62,7 @@ const notesOf = (edition: StoreCapabilities["edition"], layout: Layout): Readonl
         "no compression: this build of TimescaleDB is of the Apache licence; the community edition has it"
       ]
     case "timescaledb-community":
-      return [rows, ...(layout === "range" ? [upgradeHint] : [])]
+      return isAggregated ? [aggregated] : [rows, upgradeHint]
   }
 }
 
@@ -76,16 +84,17 @@ export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boole
     return yield* refuse(`the database is encoded in ${facts.encoding}`, "create it with ENCODING 'UTF8'")
   const edition = editionOf(facts)
   const layout = yield* layoutOf(pool)
+  const isAggregated = yield* Aggregates.exist(pool)
   const capabilities: StoreCapabilities = {
     edition,
     serverVersion: facts.version,
     extensionVersion: facts.extension ?? undefined,
     embedded,
     partitioning: layout === "hypertable" ? "hypertable" : "range",
-    compression: false,
-    continuousAggregates: false,
+    compression: edition === "timescaledb-community" && layout === "hypertable",
+    continuousAggregates: isAggregated,
     bulkProfile: false,
-    notes: notesOf(edition, layout)
+    notes: notesOf(edition, layout, isAggregated)
   }
   return capabilities
 })

@@ -13,6 +13,7 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
+import { refreshPending } from "./timescale/BarRefresh.ts"
 
 interface RunRow extends SqlRow {
   readonly id: bigint
@@ -130,6 +131,6 @@ export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "c
         "UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1 RETURNING id",
         [run]
       ),
-      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : Effect.void)
+      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : refreshPending(pool))
     )
 })

@@ -16,8 +16,10 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
+import * as barRefreshes from "./migrations/0002_bar_refreshes.ts"
 import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
+import { refreshPending } from "./timescale/BarRefresh.ts"
 import type { StoreSettings } from "./timescale/Settings.ts"
 import * as Upgrade from "./timescale/Upgrade.ts"
 
@@ -29,7 +31,13 @@ interface Migration {
 }
 
 /** Every migration, oldest first; versions count from 1 without holes. */
-export const migrations: ReadonlyArray<Migration> = [{ version: 1, name: "initial", ...initial }]
+export const migrations: ReadonlyArray<Migration> = [
+  { version: 1, name: "initial", ...initial },
+  { version: 2, name: "bar refreshes", ...barRefreshes }
+]
+
+/** From this version on the tables follow what the server can do. */
+const FOLLOWING_VERSION = 2
 
 /** Version of the schema that this program works with. */
 export const NEWEST_VERSION = migrations.length
@@ -245,6 +253,7 @@ const down = Effect.fnUntraced(function* (connection: PgConnection, target: numb
   if (newest === undefined || newest.version <= target) return false
   const migration = migrations[newest.version - 1]!
   yield* dropObjects(connection)
+  if (migration.version === FOLLOWING_VERSION) yield* Upgrade.undo(connection, target > 0)
   yield* connection.query(migration.down)
   yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [newest.version])
   return true
@@ -265,6 +274,7 @@ const upgrade = Effect.fnUntraced(function* (pool: PgPool, settings: StoreSettin
       yield* Upgrade.configure(connection, settings)
     })
   )
+  yield* refreshPending(pool)
 })
 
 /** The migrations of the database behind a pool. */

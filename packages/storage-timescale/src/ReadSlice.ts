@@ -105,7 +105,7 @@ const Hour = 3600n * UnixNanos.PerSecond
 const rowsPerHour = (pool: PgPool, window: ReadWindow, instruments: ReadonlyArray<number>) =>
   Effect.map(
     pool.query<{ readonly at: bigint; readonly rows: number }>(
-      `SELECT ${microsOf("bucket")} AS at, sum(trade_count)::float8 AS rows FROM bar_1h
+      `SELECT ${microsOf("bucket")} AS at, sum(trade_count)::float8 AS rows FROM bars_1h
        WHERE instrument_id = ANY($1::int4[]) AND bucket >= $2 AND bucket < $3 GROUP BY bucket ORDER BY bucket`,
       [instruments, timestampParameter(window.start - Hour), timestampParameter(window.end)]
     ),

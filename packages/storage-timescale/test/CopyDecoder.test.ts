@@ -76,7 +76,7 @@ beforeAll(async () => {
   )
   transcripts.push({
     name: "bars from trades",
-    bytes: await capture(store, select(rollupSelection("bar_1m"), plain.ids)),
+    bytes: await capture(store, select(rollupSelection("bars_1m"), plain.ids)),
     rows: () => decoders.rollup(bars)
   })
 }, 30_000)

@@ -2,6 +2,7 @@
  * Views and functions of the schema. They are code, not state: every version of the program, and every change of what the
  * server can do, makes them anew.
  */
+import { barStatements } from "./bars.ts"
 import { forgetTrades, retireTrades } from "./retention.ts"
 import { viewStatements } from "./views.ts"
 
@@ -9,10 +10,13 @@ import { viewStatements } from "./views.ts"
 export interface ObjectFacts {
   /** Schema of TimescaleDB's functions where rows lie in hypertables and jobs can be scheduled; else undefined. */
   readonly jobSchema: string | undefined
+  /** The bit of instruments whose bars stand in our own tables, where the others' are continuous aggregates. */
+  readonly ownBarsBit: number | undefined
 }
 
 /** Statements that make the objects, in order; running them again changes nothing. */
-export const codeObjects = ({ jobSchema }: ObjectFacts): ReadonlyArray<string> => [
+export const codeObjects = ({ jobSchema, ownBarsBit }: ObjectFacts): ReadonlyArray<string> => [
+  ...barStatements(ownBarsBit),
   ...viewStatements,
   forgetTrades,
   ...(jobSchema === undefined ? [] : [retireTrades(jobSchema)])
@@ -28,7 +32,7 @@ export const namesOf = (
 }
 
 /** Every object that any facts would make. */
-const everything = codeObjects({ jobSchema: "public" })
+const everything = codeObjects({ jobSchema: "public", ownBarsBit: undefined })
 
 /** Names of all views. */
 export const viewNames = namesOf(everything, "VIEW")

@@ -72,10 +72,10 @@ SELECT t.ts AS time,
        t.trade_key
 FROM trade t ${joins}`
 
-const ohlcv = (view: string, table: string): string => `
+const ohlcv = (view: string, bars: string): string => `
 CREATE OR REPLACE VIEW ${view} AS
 SELECT t.bucket, i.symbol, t.open, t.high, t.low, t.close, t.volume, t.trade_count
-FROM ${table} t JOIN instruments i ON i.id = t.instrument_id`
+FROM ${bars} t JOIN instruments i ON i.id = t.instrument_id`
 
 const receiveClock = MarketSchema.all.filter((name) => MarketSchema.clock(name) === "ts_recv")
 const isReceiveClock = `t.schema IN (${receiveClock.map(MarketSchema.code).join(", ")})`
@@ -212,9 +212,9 @@ const views: ReadonlyArray<readonly [name: string, statement: string]> = [
   ["trades", trades],
   ["quotes", quotes],
   ["books", books],
-  ["ohlcv_1m", ohlcv("ohlcv_1m", "bar_1m")],
-  ["ohlcv_1h", ohlcv("ohlcv_1h", "bar_1h")],
-  ["ohlcv_1d", ohlcv("ohlcv_1d", "bar_1d")],
+  ["ohlcv_1m", ohlcv("ohlcv_1m", "bars_1m")],
+  ["ohlcv_1h", ohlcv("ohlcv_1h", "bars_1h")],
+  ["ohlcv_1d", ohlcv("ohlcv_1d", "bars_1d")],
   ["provider_bars", providerBars],
   ["symbols", symbols],
   ["data_availability", availability],

@@ -3,13 +3,16 @@
  * range partitions become hypertables. Part of every migration to the newest version, so that a database follows when its
  * server gets TimescaleDB.
  */
-import type { StoreError } from "@data-manager/core"
-import { Effect } from "effect"
+import { type StoreError, UnixNanos } from "@data-manager/core"
+import { Clock, Effect } from "effect"
 import type { ObjectFacts } from "../objects/CodeObjects.ts"
 import type { PgConnection } from "../PgPool.ts"
+import * as WriteLock from "../WriteLock.ts"
+import * as Aggregates from "./Aggregates.ts"
 import * as Columnstore from "./Columnstore.ts"
 import * as Hypertables from "./Hypertables.ts"
 import { extension, layoutOf } from "./Layout.ts"
+import * as OwnBars from "./OwnBars.ts"
 import * as RetentionJob from "./RetentionJob.ts"
 import { DEFAULT_CHUNK_HOURS, DEFAULT_COMPRESS_AFTER_DAYS, type StoreSettings } from "./Settings.ts"
 
@@ -31,35 +34,76 @@ export const ensureExtension = Effect.fnUntraced(function* (connection: PgConnec
     )
 })
 
+/** What the server can do, and what the tables use. */
+const facts = Effect.fnUntraced(function* (connection: PgConnection) {
+  const { installed, isCommunity } = yield* extension(connection)
+  const layout = yield* layoutOf(connection)
+  return {
+    layout,
+    canPartition: installed !== undefined,
+    canAggregate: installed !== undefined && isCommunity,
+    isAggregated: yield* Aggregates.exist(connection)
+  }
+})
+
 /** Whether the server can do more than the tables use. */
 export const isDue = (connection: PgConnection): Effect.Effect<boolean, StoreError> =>
-  Effect.gen(function* () {
-    const { installed } = yield* extension(connection)
-    return installed !== undefined && (yield* layoutOf(connection)) === "range"
-  })
+  Effect.map(
+    facts(connection),
+    ({ canAggregate, canPartition, isAggregated, layout }) =>
+      (canPartition && layout === "range") || (canAggregate && !isAggregated)
+  )
 
 /** What the views and functions of this database depend on. */
 export const objectFacts = Effect.fnUntraced(function* (connection: PgConnection) {
-  const { installed, isCommunity } = yield* extension(connection)
-  const hasJobs = installed !== undefined && isCommunity && (yield* layoutOf(connection)) === "hypertable"
-  const facts: ObjectFacts = {
-    jobSchema: hasJobs ? yield* Hypertables.extensionSchema(connection) : undefined
+  const { canAggregate, isAggregated, layout } = yield* facts(connection)
+  const hasJobs = canAggregate && layout === "hypertable"
+  const found: ObjectFacts = {
+    jobSchema: hasJobs ? yield* Hypertables.extensionSchema(connection) : undefined,
+    ownBarsBit: isAggregated ? OwnBars.OWN_BARS : undefined
   }
-  return facts
+  return found
 })
 
-/** Moves the tables; views of them must not exist meanwhile. */
-export const run = (connection: PgConnection, settings: StoreSettings): Effect.Effect<void, StoreError> =>
-  Hypertables.fromPartitions(connection, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
+/** Moves the tables, and the bars; views of them must not exist meanwhile. */
+export const run = Effect.fnUntraced(function* (connection: PgConnection, settings: StoreSettings) {
+  // Writers that began before go on in the old way: they have to end first.
+  yield* connection.query(WriteLock.take(true))
+  const { canAggregate, isAggregated, layout } = yield* facts(connection)
+  if (layout === "range")
+    yield* Hypertables.fromPartitions(connection, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
+  if (!canAggregate || isAggregated) return
+  yield* Aggregates.create(connection, yield* Hypertables.extensionSchema(connection))
+  yield* OwnBars.handOver(connection)
+})
 
-/** Tells the server what to do by itself: chunks, compression, retention. Needs the code objects. */
+/** Tells the server what to do by itself: chunks, compression, bars, retention. Needs the code objects. */
 export const configure = Effect.fnUntraced(function* (connection: PgConnection, settings: StoreSettings) {
-  const { installed, isCommunity } = yield* extension(connection)
-  if (installed === undefined || (yield* layoutOf(connection)) !== "hypertable") return
+  const { canAggregate, layout } = yield* facts(connection)
+  if (layout !== "hypertable") return
   const schema = yield* Hypertables.extensionSchema(connection)
   yield* Hypertables.setChunkHours(connection, schema, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
-  if (!isCommunity) return
+  if (!canAggregate) return
   yield* Columnstore.enable(connection)
   yield* Columnstore.schedule(connection, schema, settings.compressAfterDays ?? DEFAULT_COMPRESS_AFTER_DAYS)
+  yield* Aggregates.schedule(connection, schema)
   yield* RetentionJob.schedule(connection, schema, settings.tradesRetentionDays)
+})
+
+/** Takes everything of TimescaleDB out of the tables again; `keep`: their rows and bars are wanted afterwards. */
+export const undo = Effect.fnUntraced(function* (connection: PgConnection, keep: boolean) {
+  yield* connection.query(WriteLock.take(true))
+  const { isAggregated, layout } = yield* facts(connection)
+  if (layout !== "hypertable") return
+  const schema = yield* Hypertables.extensionSchema(connection)
+  yield* RetentionJob.schedule(connection, schema, undefined)
+  if (isAggregated) {
+    if (keep) yield* OwnBars.takeOver(connection)
+    yield* Aggregates.drop(connection)
+  }
+  if (keep)
+    yield* Hypertables.toRangePartitions(
+      connection,
+      BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+    )
 })

@@ -1,0 +1,160 @@
+/**
+ * Bars below what the server has made, made again after late rows. The times of such rows are noted in the transaction that
+ * writes them, and stay noted until their bars were made: by whoever reads bars of these times, at the end of a run, or by
+ * the maintenance of a service. So bars are right whenever they are asked for, and no append waits for them.
+ */
+import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
+import { Effect } from "effect"
+import type { BatchScan } from "../BatchScan.ts"
+import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
+import { aggregates, isAggregated } from "./Aggregates.ts"
+import { extensionSchema } from "./Hypertables.ts"
+
+/** Age up to which rows are newer than anything that is made by itself; the server's policies leave the last minute out. */
+const FRESH_SECONDS = 50
+
+/** Days of a batch that follow each other, as one time each. */
+const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last">) => {
+  const starts: Array<string> = []
+  const ends: Array<string> = []
+  days.forEach((day, i) => {
+    const start = BigInt(day) * UnixNanos.PerDay
+    const end = start + UnixNanos.PerDay - UnixNanos.PerMicro
+    const close = UnixNanos.toIso(end < last ? end : last)
+    if (i > 0 && days[i - 1] === day - 1) ends[ends.length - 1] = close
+    else {
+      starts.push(UnixNanos.toIso(start > first ? start : first))
+      ends.push(close)
+    }
+  })
+  return { starts, ends }
+}
+
+/** Notes that rows of these times were written or removed, unless they are so new that no bar was made of them. */
+export const note = (
+  connection: PgConnection,
+  scan: Pick<BatchScan, "days" | "first" | "last">
+): Effect.Effect<unknown, StoreError> => {
+  const { ends, starts } = timesOf(scan)
+  return connection.query(
+    `INSERT INTO bar_refreshes (starts, ends)
+     SELECT least(s, e), e FROM unnest($1::timestamptz[], $2::timestamptz[]) AS t (s, e)
+     WHERE s < now() - interval '${FRESH_SECONDS} seconds'`,
+    [starts, ends]
+  )
+}
+
+/** Held while noted times are worked off: "dmrefr" as a number. */
+const REFRESH_LOCK = 110_426_895_770_226n
+
+/** Times are put together up to this length: what was made of a part stays made when the rest fails. */
+const LongestRefresh = 30n * UnixNanos.PerDay
+
+interface Noted extends TimeRange.TimeRange {
+  readonly ids: ReadonlyArray<bigint>
+}
+
+const pendingQuery = /* sql */ `
+  SELECT id, ${microsOf("starts")} AS starts, ${microsOf("ends")} AS ends FROM bar_refreshes
+  WHERE ends >= $1 AND starts < $2 ORDER BY starts`
+
+/** Noted times that touch a range, overlapping ones and neighbours of a day as one. */
+const pending = (connection: PgConnection, { start, end }: TimeRange.TimeRange) =>
+  Effect.map(
+    connection.query<SqlRow & { readonly id: bigint; readonly starts: bigint; readonly ends: bigint }>(
+      pendingQuery,
+      [UnixNanos.toIso(start), UnixNanos.toIso(end)]
+    ),
+    (rows) => {
+      const out: Array<Noted> = []
+      for (const row of rows) {
+        const one = { start: row.starts * 1000n, end: row.ends * 1000n }
+        const before = out[out.length - 1]
+        const isApart = before === undefined || one.start > before.end + UnixNanos.PerDay
+        if (isApart || one.end - before.start > LongestRefresh) out.push({ ...one, ids: [row.id] })
+        else
+          out[out.length - 1] = {
+            start: before.start,
+            end: one.end > before.end ? one.end : before.end,
+            ids: [...before.ids, row.id]
+          }
+      }
+      return out
+    }
+  )
+
+const horizonQuery = `SELECT ${microsOf("expired_before")} AS at FROM retention_horizons WHERE kind = 'trades'`
+
+const floor = (time: bigint, step: bigint): bigint => time - (((time % step) + step) % step)
+const ceil = (time: bigint, step: bigint): bigint => -floor(-time, step)
+
+interface Extension {
+  readonly schema: string
+  /** Further arguments of a refresh: all at once, where it would else be cut into many small ones. */
+  readonly options: string
+}
+
+const optionsQuery =
+  "SELECT max(pronargs) >= 5 AS known FROM pg_proc WHERE proname = 'refresh_continuous_aggregate'"
+
+const extensionOf = Effect.fnUntraced(function* (connection: PgConnection) {
+  const [row] = yield* connection.query<SqlRow & { readonly known: boolean }>(optionsQuery)
+  const options = row!.known ? `, options => '{"buckets_per_batch": 0}'` : ""
+  const found: Extension = { schema: yield* extensionSchema(connection), options }
+  return found
+})
+
+/** Makes the bars of a stretch of time: whole ones, and never of trades that retention has removed. */
+const refreshOne = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { options, schema }: Extension,
+  range: TimeRange.TimeRange,
+  horizon: bigint | undefined
+) {
+  for (const { view, seconds } of aggregates) {
+    const step = BigInt(seconds) * UnixNanos.PerSecond
+    const begin = horizon !== undefined && range.start < horizon ? horizon : range.start
+    // Longer bars are made of shorter ones, which retention leaves alone.
+    const start = seconds === 60 && begin === horizon ? ceil(begin, step) : floor(begin, step)
+    const end = floor(range.end, step) + step
+    if (start >= end) continue
+    yield* connection.query(
+      `CALL ${schema}.refresh_continuous_aggregate('${view}', $1::timestamptz, $2::timestamptz${options})`,
+      [UnixNanos.toIso(start), UnixNanos.toIso(end)]
+    )
+  }
+})
+
+/** Makes the bars of noted times that touch a range. Needs a session outside of any transaction. */
+const refresh = Effect.fnUntraced(function* (connection: PgConnection, range: TimeRange.TimeRange) {
+  yield* connection.query("SELECT pg_advisory_lock($1)", [REFRESH_LOCK])
+  const work = Effect.gen(function* () {
+    const noted = yield* pending(connection, range)
+    if (noted.length === 0) return
+    const extension = yield* extensionOf(connection)
+    const [row] = yield* connection.query<SqlRow & { readonly at: bigint }>(horizonQuery)
+    const horizon = row === undefined ? undefined : row.at * 1000n
+    for (const { ids, ...one } of noted) {
+      yield* refreshOne(connection, extension, one, horizon)
+      yield* connection.query("DELETE FROM bar_refreshes WHERE id = ANY ($1::int8[])", [ids])
+    }
+  })
+  yield* Effect.ensuring(
+    work,
+    Effect.ignore(connection.query("SELECT pg_advisory_unlock($1)", [REFRESH_LOCK]))
+  )
+})
+
+const always: TimeRange.TimeRange = { start: UnixNanos.Min, end: UnixNanos.Max }
+
+/** Makes bars that are out of date within a range, by default all of them. Does nothing where bars are no aggregates. */
+export const refreshPending = Effect.fnUntraced(function* (
+  pool: PgPool,
+  range: TimeRange.TimeRange = always
+) {
+  const [row] = yield* pool.query<SqlRow & { readonly due: boolean }>(
+    `SELECT ${isAggregated} AND EXISTS (SELECT FROM bar_refreshes WHERE ends >= $1 AND starts < $2) AS due`,
+    [UnixNanos.toIso(range.start), UnixNanos.toIso(range.end)]
+  )
+  if (row!.due) yield* pool.withConnection("make bars", (connection) => refresh(connection, range))
+})
