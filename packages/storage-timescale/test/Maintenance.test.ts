@@ -74,7 +74,7 @@ describe("migrations", () => {
     const { status, up, down } = Migrations.make(pool)
     assert.deepStrictEqual(
       (await run(status)).map((s) => s.appliedAt),
-      [undefined]
+      [undefined, undefined]
     )
     const [applied] = await run(up())
     assert.isDefined(applied?.appliedAt)
