@@ -65,6 +65,13 @@ export const withServer = <A, E, R>(
 ): Effect.Effect<A, E | StoreError, Exclude<R, Scope.Scope>> =>
   Effect.scoped(Effect.flatMap(open(loaded), use)).pipe(withLogs(session, loaded))
 
+/** What a TimescaleDB server is told, out of the configuration. */
+const settingsOf = ({ config }: ConfigFile.LoadedConfig): TimescaleStore.StoreSettings => ({
+  chunkHours: config.database.chunkIntervalHours,
+  compressAfterDays: config.retention.compressAfterDays,
+  tradesRetentionDays: config.retention.tradesRetentionDays
+})
+
 const storeLayer = (
   loaded: ConfigFile.LoadedConfig
 ): Layer.Layer<MarketStore | StoreMigrations, StoreError> =>
@@ -74,6 +81,7 @@ const storeLayer = (
         server: address,
         embedded,
         maxConnections: loaded.config.database.maxConnections,
+        settings: settingsOf(loaded),
         migrate: embedded ? "auto" : "require"
       })
     )
@@ -100,8 +108,16 @@ export const withMigrationsOf = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | StoreError, Exclude<Exclude<R, StoreMigrations>, Scope.Scope>> =>
   withServer(session, loaded, ({ address }) =>
-    Effect.provide(effect, TimescaleStore.layerMigrations(address))
+    Effect.provide(effect, TimescaleStore.layerMigrations(address, settingsOf(loaded)))
   )
+
+/** Hands the tables of a configuration's database over to roles whose names begin with `prefix`. */
+export const grantRolesOf = (
+  session: Session,
+  loaded: ConfigFile.LoadedConfig,
+  prefix: string
+): Effect.Effect<TimescaleStore.RoleNames, StoreError> =>
+  withServer(session, loaded, ({ address }) => TimescaleStore.grantRoles(address, prefix))
 
 /** `withStoreOf` the configuration that the command line means. */
 export const withStore = <A, E, R>(

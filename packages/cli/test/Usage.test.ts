@@ -123,8 +123,16 @@ describe("options that contradict each other", () => {
       /ohlcv-eod have no length/
     ],
     ["export", exportRows(session, { kind: "trades", ...exported }), /name at least one symbol/],
-    ["migrate", migrate(session, { up: true, down: true, status: false, to: undefined }), /choose one/],
-    ["migrate --to", migrate(session, { up: false, down: false, status: false, to: 1 }), /--to goes with/],
+    [
+      "migrate",
+      migrate(session, { up: true, down: true, status: false, to: undefined, roles: undefined }),
+      /choose one/
+    ],
+    [
+      "migrate --to",
+      migrate(session, { up: false, down: false, status: false, to: 1, roles: undefined }),
+      /--to goes with/
+    ],
     ["dbn", dbn({ ...session, json: true }, { ...noDbn, files: ["x"], csv: true }), /exclude each other/],
     ["dbn -", dbn(session, { ...noDbn, files: ["-", "-"], csv: true }), /can be read once/],
     [

@@ -19,6 +19,7 @@ import * as Partitions from "./Partitions.ts"
 import * as PgPool from "./PgPool.ts"
 import * as Reader from "./Reader.ts"
 import * as Retention from "./Retention.ts"
+import * as Roles from "./Roles.ts"
 import { clientConfig, type ServerAddress } from "./ServerAddress.ts"
 import * as Statistics from "./Statistics.ts"
 import * as SymbolEntryTable from "./SymbolEntryTable.ts"
@@ -29,6 +30,9 @@ export const DEFAULT_MAX_CONNECTIONS = 10
 /** Writers among them at the least and at the most: more bring nothing, their work is the server's. */
 const FEWEST_WRITERS = 2
 const MOST_WRITERS = 4
+
+export type { RoleNames } from "./Roles.ts"
+export type { StoreSettings } from "./timescale/Settings.ts"
 
 /** How a store is opened. */
 export interface StoreOptions {
@@ -117,6 +121,13 @@ export const layerMigrations = (
       return Migrations.make(pool, settings)
     })
   )
+
+/** Hands the schema over to three roles, `PREFIX_owner`, `PREFIX_writer` and `PREFIX_reader`; see `Roles`. */
+export const grantRoles = (
+  server: ServerAddress,
+  prefix: string
+): Effect.Effect<Roles.RoleNames, StoreError> =>
+  Effect.scoped(Effect.flatMap(openPool(server, "dm-migrate", 1), (pool) => Roles.grant(pool, prefix)))
 
 /**
  * Housekeeping for as long as the layer lives: partitions made ahead and folded when old, and trades older than

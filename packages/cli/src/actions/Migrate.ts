@@ -3,7 +3,7 @@ import { type MigrationState, StoreMigrations } from "@data-manager/core"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
 import type { Action } from "../Action.ts"
-import { dataDirectory, isEmbedded, loadConfig, withMigrationsOf } from "../Database.ts"
+import { dataDirectory, grantRolesOf, isEmbedded, loadConfig, withMigrationsOf } from "../Database.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
 import { plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
@@ -16,6 +16,8 @@ interface Options {
   readonly down: boolean
   readonly status: boolean
   readonly to: number | undefined
+  /** Beginning of the names of the roles that get the tables. */
+  readonly roles: string | undefined
 }
 
 /** Migrations for programs. */
@@ -79,6 +81,8 @@ export const migrate = (session: Session, options: Options): Action =>
       return yield* new UsageError({ message: "migrate: choose one of --up, --down and --status" })
     if (options.to !== undefined && !options.up && !options.down)
       return yield* new UsageError({ message: "migrate: --to goes with --up or --down" })
+    if (options.roles !== undefined && !options.up)
+      return yield* new UsageError({ message: "migrate: --roles goes with --up" })
     const loaded = yield* loadConfig(session)
     // Looking makes no database.
     if (isEmbedded(loaded) && !options.up) {
@@ -89,6 +93,8 @@ export const migrate = (session: Session, options: Options): Action =>
       }
     }
     const { before, after } = yield* withMigrationsOf(session, loaded, change(options))
+    const roles =
+      options.roles === undefined ? undefined : yield* grantRolesOf(session, loaded, options.roles)
     const missing = after.filter(({ appliedAt }) => appliedAt === undefined)
     const drifted = after.filter((state) => state.drifted)
     if (session.json) yield* Output.writeLine(JSON.stringify({ migrations: migrationsJson(after) }))
@@ -96,7 +102,12 @@ export const migrate = (session: Session, options: Options): Action =>
       yield* Output.writeLine(migrationTable(after, session).join("\n"))
       const told = summary(options, applied(before), applied(after))
       if (told !== "") yield* Output.note(told)
-      else if (missing.length > 0) yield* Output.note("apply what is missing with: dm migrate --up")
+      if (roles !== undefined)
+        yield* Output.note(
+          `the tables belong to ${roles.owner}; writers are members of ${roles.writer}, readers of ${roles.reader}: ` +
+            `CREATE ROLE ana LOGIN PASSWORD '...' IN ROLE ${roles.reader}`
+        )
+      if (missing.length > 0) yield* Output.note("apply what is missing with: dm migrate --up")
     }
     if (drifted.length > 0) {
       const names = drifted.map(({ version }) => version).join(", ")

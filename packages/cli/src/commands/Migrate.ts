@@ -12,7 +12,12 @@ export const migrateCommand = Command.make(
       "Take back the newest migration, or all above --to. Drops tables with their data"
     ),
     to: Flags.count("to", 0, 9999, "Version to go up or down to. 0 with --down removes everything"),
-    status: Flags.toggle("status", "Show what is applied (the default)")
+    status: Flags.toggle("status", "Show what is applied (the default)"),
+    roles: Flags.text(
+      "roles",
+      "PREFIX",
+      "With --up: hand all tables over to the roles PREFIX_owner, PREFIX_writer and PREFIX_reader, made where missing"
+    )
   },
   (options) =>
     lazily(
@@ -28,6 +33,7 @@ export const migrateCommand = Command.make(
   Command.withExamples([
     { command: "dm migrate", description: "What is applied" },
     { command: "dm migrate --up", description: "Bring the database up to date" },
+    { command: "dm migrate --up --roles md", description: "Owner, writers and readers of their own" },
     { command: "dm migrate --down --to 0", description: "Remove all tables and all data" }
   ])
 )
