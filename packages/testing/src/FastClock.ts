@@ -1,5 +1,5 @@
 /** Clocks that run faster than real time, and waiting in real time beside them. */
-import { type Clock, Duration, Effect } from "effect"
+import { type Clock, Context, Duration, Effect } from "effect"
 
 /** A clock that shows `start` (ns since the epoch) now and runs `speed` times as fast as real time, sleeps included. */
 export const make = (start: bigint, speed = 50): Clock.Clock => {
@@ -28,12 +28,18 @@ export const realSleep = (millis: number): Effect.Effect<void> =>
     return Effect.sync(() => clearTimeout(timer))
   })
 
-/** Waits, in real time, until something holds; dies with `what` when it does not within `millis` (default 12,000). */
-export const until = (holds: Effect.Effect<boolean>, what: string, millis = 12_000): Effect.Effect<void> =>
+/** How long `until` waits, in real milliseconds. */
+export const Patience = Context.Reference<number>("@data-manager/testing/Patience", {
+  defaultValue: () => 12_000
+})
+
+/** Waits, in real time, until something holds; dies with `what` where it does not before `Patience` is over. */
+export const until = (holds: Effect.Effect<boolean>, what: string): Effect.Effect<void> =>
   Effect.gen(function* () {
+    const patience = yield* Patience
     const began = performance.now()
     while (!(yield* holds)) {
-      if (performance.now() - began > millis) return yield* Effect.die(new Error(`still not: ${what}`))
+      if (performance.now() - began > patience) return yield* Effect.die(new Error(`still not: ${what}`))
       yield* realSleep(2)
     }
   })

@@ -46,6 +46,8 @@ export interface Row {
   readonly symbol: string
   /** On the index clock. */
   readonly time: bigint
+  /** On the venue's clock. */
+  readonly tsEvent: bigint
   /** Equal for two rows that cannot both be stored. */
   readonly identity: string
   /** Everything; equal exactly where the rows are. */
@@ -67,6 +69,7 @@ export const rowsOf = (service: ProviderService, schema: MarketSchema.MarketSche
     return {
       symbol,
       time,
+      tsEvent: batch.columns.tsEvent[i]!,
       identity: `${symbol} ${row.series} ${UnixNanos.floorMicros(row.time)} ${row.key}`,
       line: `${UnixNanos.toIso(time)} ${symbol} ${text}`
     }

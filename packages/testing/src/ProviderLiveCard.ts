@@ -213,18 +213,18 @@ const unservable = card(
 
 /**
  * Prerequisite: a provider with replay, and a tape that was played.
- * Action: play from the time of a row in its middle.
- * Pass: that row and every later one, none earlier.
+ * Action: play from the event time of a row in its middle.
+ * Pass: that row and every one that happened later, none that happened before.
  */
 const replay = card(
   "P-490",
   "replay begins at the time asked for",
   function* (service) {
     const { provider, rows, schema } = yield* Effect.scoped(playTape(service))
-    const from = rows[rows.length >> 1]!.time
+    const from = rows[rows.length >> 1]!.tsEvent
     const playing = yield* play(service, provider, schema, { from })
     yield* untilPlayed(playing, rows)
-    const later = rows.filter(({ time }) => time >= from)
+    const later = rows.filter(({ tsEvent }) => tsEvent >= from)
     assert.deepStrictEqual(linesOf(playing.rows), linesOf(later), "from the middle on")
   },
   "replay"

@@ -53,8 +53,8 @@ export interface ProviderService {
   readonly unknownSymbol: string
   /**
    * The tape: every row that the service has, in index-clock order, made without the code under test. Instruments are named
-   * by the context of each batch. At least 200 rows of one schema, some of which share their microsecond. Empty for a
-   * schema that the service does not serve.
+   * by the context of each batch. At least 200 rows of one schema, some of which share their microsecond. Empty for
+   * schemas that are not tested.
    */
   readonly rows: (schema: MarketSchema.MarketSchema) => ReadonlyArray<MarketBatch>
   /** What the service says that it has; contains every row. */

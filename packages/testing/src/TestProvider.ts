@@ -250,7 +250,7 @@ class Connection {
       const tape = this.#venue.tape
       const replay = this.#capabilities.replaySeconds > 0
       let at = this.#venue.position
-      if (from !== undefined && replay) at = tape.findIndex(({ tsRecv }) => tsRecv >= from)
+      if (from !== undefined && replay) at = tape.findIndex(({ tsEvent }) => tsEvent >= from)
       const give = (trades: ReadonlyArray<TapeTrade>) =>
         Queue.offerAll(queue, batches(trades.filter(({ symbol }) => selection.symbols.includes(symbol))))
       for (;;) {

@@ -173,7 +173,8 @@ export class HistoricalHttp {
                   status: response.status,
                   body,
                   requestId: response.headers["request-id"],
-                  retryAfter: response.headers["retry-after"]
+                  retryAfter: response.headers["retry-after"],
+                  asked: HttpFailure.askedFor(call.params ?? {})
                 })
               )
             )
