@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import { pipeline, Readable } from "node:stream"
-import { LocalInstruments } from "@data-manager/core"
+import { LocalInstruments, UnixNanos } from "@data-manager/core"
 import type { Credentials, ProviderFault, ProviderService } from "@data-manager/testing"
 import { Effect, type Scope } from "effect"
 import { provider } from "../src/index.ts"
@@ -41,7 +41,9 @@ export interface AcmeService extends ProviderService {
 export const make = (options: AcmeServiceOptions = {}): Effect.Effect<AcmeService, never, Scope.Scope> =>
   Effect.gen(function* () {
     const tape = makeTape(options.trades ?? 400)
-    const range = { start, end: BigInt(tape[tape.length - 1]!.time) + 1n }
+    // A venue tells what it has in whole seconds.
+    const last = BigInt(tape[tape.length - 1]!.time)
+    const range = { start, end: (last / UnixNanos.PerSecond + 1n) * UnixNanos.PerSecond }
     const http = new HttpService(tape, range)
     const gateway = new AcmeGateway(tape, keys.valid)
     const url = `http://127.0.0.1:${yield* http.listen(options.httpPort ?? 0)}`
