@@ -15,7 +15,7 @@ const dataset = "ACME.SPOT"
 const id = "acme"
 
 /** Keys that somebody might have. None of them may appear in anything that is told. */
-const keys = {
+export const keys = {
   valid: "acme-0123456789abcdef",
   wrong: "acme-fedcba9876543210",
   malformed: "acme?0123"
