@@ -25,6 +25,8 @@ import type { Session } from "./Session.ts"
 
 /** A package that was found and imported. */
 export interface LoadedPackage {
+  /** `acme-provider 1.2.3 (/where/it/lies)`. */
+  readonly description: string
   /** Datasets to ask for where nobody names one: those of the configuration, else those of the package. */
   readonly datasets: ReadonlyArray<string>
   /** Makes its provider; what that opens closes with the scope. */
@@ -59,6 +61,7 @@ export const load = (
     const exported = yield* importProvider(place, found)
     const datasets = yield* datasetsOf(place, options.datasets, exported)
     return {
+      description: `${name} ${found.manifest.version ?? "of no version"} (${found.folder})`,
       datasets,
       make: (register) => make(place, exported.make({ id, options, env: session.env, register }))
     }

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { build } from "tsup"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
-import { jsonLines, Workplace } from "./Dm.ts"
+import { jsonLines, outcome, Workplace } from "./Dm.ts"
 
 const place = new Workplace()
 const env = { ACME_TOKEN: "secret-of-acme" }
@@ -94,6 +94,47 @@ describe("a provider of another package", () => {
     assert.deepStrictEqual([found.provider, found.dataset, found.listed], ["acme", "ACME.SPOT", 2])
     const alone = await dm([...acme(), "symbols", "discover", "-p", "acme", "--json"])
     assert.deepStrictEqual([alone.code, JSON.parse(alone.stdout).datasets[0].added], [0, 0])
+  }, 60_000)
+
+  it("is closed when dm is interrupted", async () => {
+    const file = config("endless.toml", '[providers.acme]\npackage = "acme-provider"\nendless = true\n')
+    const child = place.start([...file, "backfill", "-p", "acme", "-s", "BTC-EUR", ...day, "--again"], {
+      env
+    })
+    const opened = new Promise<void>((done) => {
+      child.stderr.on("data", (text: Buffer) => {
+        if (text.includes("acme is open")) done()
+      })
+    })
+    const ended = outcome(child)
+    await Promise.race([opened, ended])
+    child.kill("SIGINT")
+    const { code, stderr } = await ended
+    assert.strictEqual(code, 130, stderr)
+    assert.include(stderr, "acme is closed")
+  }, 60_000)
+
+  it("is looked at by dm doctor", async () => {
+    const file = config(
+      "doctor.toml",
+      '[providers.acme]\npackage = "acme-provider"\n[providers.lost]\npackage = "lost"\n[providers.off]\npackage = "off"\nenabled = false\n'
+    )
+    const { code, stdout } = await dm([...file, "doctor", "--json"])
+    assert.strictEqual(code, 3)
+    const { checks } = JSON.parse(stdout)
+    const states = checks.flatMap(({ detail, name, state }: Record<string, string>) =>
+      name?.startsWith("provider ") ? [[name, state, detail]] : []
+    )
+    assert.deepStrictEqual(
+      states.map(([name, state]: ReadonlyArray<string>) => [name, state]),
+      [
+        ["provider acme", "ok"],
+        ["provider lost", "failed"],
+        ["provider off", "skipped"]
+      ]
+    )
+    assert.match(states[0][2], /acme-provider 1\.0\.0 \(.*acme-provider\)/)
+    assert.match(states[1][2], /run `npm install lost`/)
   }, 60_000)
 
   it("has the datasets that the configuration says", async () => {
