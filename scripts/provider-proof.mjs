@@ -33,13 +33,13 @@ const suite = (options) => {
 const redProblem = (options) => {
   const { failed, status, text } = suite(options)
   const isRed = status !== 0 && failed > 20 && text.includes("not written yet")
-  if (isRed) return console.log(`       ${failed} cards are red`)
+  if (isRed) return console.log(`       ${failed} tests are red`)
   return `exit code ${status}, ${failed} failed:\n${text}`
 }
 
 const greenProblem = (options) => {
   const { failed, passed, status, text } = suite(options)
-  if (status === 0 && passed > 20 && failed === 0) return console.log(`       ${passed} cards are green`)
+  if (status === 0 && passed > 20 && failed === 0) return console.log(`       ${passed} tests are green`)
   return `exit code ${status}, ${passed} passed, ${failed} failed:\n${text}`
 }
 

@@ -4,7 +4,7 @@
  * Node's own resolvers answer for the module that asks, and `dm` asks for somebody else: for the folder of a configuration.
  * `createRequire` could, and refuses packages that are for `import` alone.
  */
-import { readFileSync } from "node:fs"
+import { readFileSync, realpathSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 
 /** What is read of a package.json. */
@@ -19,6 +19,7 @@ export interface Manifest {
 
 /** A package on disk. */
 export interface InstalledPackage {
+  /** Where it really lies: what a linked package depends on is found from there. */
   readonly folder: string
   readonly manifest: Manifest
 }
@@ -42,7 +43,7 @@ export const findPackage = (name: string, folder: string): InstalledPackage | un
     for (const candidate of [at, join(at, "node_modules", name)]) {
       const manifest = readManifest(candidate)
       if (manifest !== undefined && (candidate !== at || manifest.name === name))
-        return { folder: candidate, manifest }
+        return { folder: realpathSync(candidate), manifest }
     }
     if (at === dirname(at)) return undefined
   }

@@ -88,7 +88,8 @@ const sourceOf = (
   const source = sources.get(id ?? [...sources.keys()][0] ?? "")
   if (source !== undefined) return source
   const known = sources.size === 0 ? "none" : [...sources.keys()].join(", ")
-  const isOff = id !== undefined && (id in loaded.config.providerPackages || id in loaded.config.providers)
+  const { providerPackages, providers } = loaded.config
+  const isOff = id !== undefined && (Object.hasOwn(providerPackages, id) || Object.hasOwn(providers, id))
   const problem =
     id === undefined
       ? "no provider is enabled"

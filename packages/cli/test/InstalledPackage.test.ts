@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { entryOf, findPackage } from "../src/InstalledPackage.ts"
 
-const root = mkdtempSync(join(tmpdir(), "dm-packages-"))
+const root = realpathSync(mkdtempSync(join(tmpdir(), "dm-packages-")))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
 
 const put = (folder: string, manifest: object | string): string => {
@@ -29,6 +29,16 @@ describe("findPackage", () => {
   it("finds the package that a folder belongs to", () => {
     const own = put("own", { name: "own-provider" })
     assert.strictEqual(findPackage("own-provider", join(own, "test"))?.folder, own)
+  })
+
+  it("follows a link, behind which a package has its own dependencies", () => {
+    const linked = put("elsewhere/linked", { name: "linked" })
+    const dependency = put("elsewhere/linked/node_modules/effect", { name: "effect", version: "4.1.9" })
+    put("node_modules/effect", { name: "effect", version: "3.0.0" })
+    symlinkSync(linked, join(root, "node_modules", "linked"))
+    const found = findPackage("linked", root)
+    assert.strictEqual(found?.folder, linked)
+    assert.strictEqual(findPackage("effect", found?.folder ?? "")?.folder, dependency)
   })
 
   it("passes over a manifest that cannot be read", () => {

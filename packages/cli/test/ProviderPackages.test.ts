@@ -160,6 +160,7 @@ describe("what is no provider", () => {
     ["empty", "", /has no export "provider" with a function "make" \(it has other\)/],
     ["throws", "", /"throws" cannot be imported: not today/],
     ["old-effect", "", /uses effect 3\.22\.4, and dm \S+ needs 4\.1: run `npm install effect@4\.1`/],
+    ["new-core", "", /uses @data-manager\/core 7\.1\.0, and dm \S+ needs \d+/],
     ["acme-provider", 'wrong_id = "other"', /made a provider with the id "other".*"acme"/],
     ["acme-provider", "crash = true", /"acme-provider" failed: a mistake of the package/],
     ["acme-provider", "datasets = 5", /providers\.acme\.datasets: expected a list of dataset names/],
@@ -172,6 +173,11 @@ describe("what is no provider", () => {
     install("empty", {}, { "index.js": "export const other = 1" })
     install("throws", { exports: "./index.js" }, { "index.js": "throw new Error('not today')" })
     install("old-effect", {}, { "index.js": "export const provider = { make() {} }" })
+    install("new-core", {}, { "index.js": "export const provider = { make() {} }" })
+    put(
+      "project/node_modules/new-core/node_modules/@data-manager/core/package.json",
+      '{ "name": "@data-manager/core", "version": "7.1.0" }'
+    )
     put(
       "project/node_modules/old-effect/node_modules/effect/package.json",
       '{ "name": "effect", "version": "3.22.4" }'
