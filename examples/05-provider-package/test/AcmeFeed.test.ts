@@ -24,12 +24,17 @@ const rowsOf = (events: ReadonlyArray<ProviderEvent>): ReadonlyArray<string> =>
     return [...batch.rows()].map((row, i) => `${row.symbol} ${row.tradeId} ${batch.priceText(i)} ${row.side}`)
   })
 
-/** A feed that is given the pieces; what it said and gave. */
-const fed = (cuts: WireSplit.Cuts) => {
+const newFeed = (): AcmeFeed => {
   const claims = symbols.map((symbol) => claimOf("acme", { symbol, since: start }))
   const instruments = Effect.runSync(LocalInstruments.make().register(claims))
   const feed = new AcmeFeed("acme", Redacted.make(AcmeService.keys.valid), instruments, undefined)
   feed.begin()
+  return feed
+}
+
+/** A feed that is given the pieces; what it said and gave. */
+const fed = (cuts: WireSplit.Cuts) => {
+  const feed = newFeed()
   const all = WireSplit.pieces(received, cuts).map((piece) => feed.receive(piece))
   return {
     rows: rowsOf(all.flatMap(({ events }) => events)),
@@ -65,6 +70,63 @@ describe("AcmeFeed", () => {
     assert.strictEqual(whole.said, Buffer.from(WireTranscript.concat(client)).toString("latin1"))
     for (const cuts of [...WireSplit.every(received.length), WireSplit.bytewise(received.length)])
       assert.deepStrictEqual(fed(cuts), whole)
+  })
+
+  describe("in a dialogue", () => {
+    const tell = (feed: AcmeFeed, ...messages: ReadonlyArray<object>) =>
+      feed.receive(Buffer.from(messages.map((one) => `${JSON.stringify(one)}\n`).join("")))
+    const begun = (next: string, time = "100") => ({
+      type: "subscribed",
+      symbols: { "BTC-EUR": { next, time } }
+    })
+    const trade = (id: number) => ({
+      ...{ type: "trade", symbol: "BTC-EUR", id: `${id}`, time: `${100 * id}` },
+      ...{ price: "1.5", size: "2", side: "buy" }
+    })
+    const gaps = ({ events }: { readonly events: ReadonlyArray<ProviderEvent> }) =>
+      events.flatMap((event) => (event._tag === "Gap" ? [[event.cause, event.rows, event.range]] : []))
+
+    it("tells a hole between two trades, after what came before it", () => {
+      const received = tell(newFeed(), begun("1"), trade(1), trade(4))
+      assert.deepStrictEqual(gaps(received), [["sequence", 2n, { start: 100n, end: 401n }]])
+      assert.deepStrictEqual(
+        received.events.map(({ _tag }) => _tag),
+        ["Batch", "Gap", "Batch"]
+      )
+    })
+
+    it("tells a hole at the end by a heartbeat", () => {
+      const heartbeat = { type: "heartbeat", last: { "BTC-EUR": { id: "3", time: "300" } } }
+      const feed = newFeed()
+      assert.deepStrictEqual(gaps(tell(feed, begun("1"), trade(1), heartbeat)), [
+        ["sequence", 2n, { start: 100n, end: 301n }]
+      ])
+      assert.deepStrictEqual(tell(feed, heartbeat).events, [])
+    })
+
+    it("goes on after its last trade, drops what comes again, and tells what cannot be had", () => {
+      const feed = newFeed()
+      tell(feed, begun("1"), trade(1), trade(2))
+      feed.begin()
+      const [subscription] = tell(feed, { type: "welcome" }).replies
+      assert.deepInclude((subscription as { readonly symbols: object }).symbols, { "BTC-EUR": { next: "3" } })
+      assert.deepStrictEqual(rowsOf(tell(feed, begun("3"), trade(2), trade(3)).events), [
+        "ACME.SPOT:BTC-EUR 3 1.5 buy"
+      ])
+      feed.begin()
+      assert.deepStrictEqual(gaps(tell(feed, begun("9", "900"))), [
+        ["disconnect", 5n, { start: 300n, end: 901n }]
+      ])
+    })
+
+    it.each([
+      ["not JSON\n", /is not a JSON object/],
+      ['{"type":"trade","symbol":"DOGE-EUR"}\n', /not asked for/],
+      ['{"type":"subscribed","symbols":5}\n', /symbol by symbol/],
+      ["x".repeat(70_000), /does not end/]
+    ])("refuses bytes that are not of the protocol: %#", (text, message) => {
+      assert.throws(() => newFeed().receive(Buffer.from(text)), message)
+    })
   })
 
   it.live("gives the same over a socket, cut at random", () =>

@@ -63,9 +63,7 @@ export const make = (options: RecorderOptions): Effect.Effect<Recorder, never, S
   })
 
 const reach = ({ host, port, tls = false }: RecorderOptions): Socket =>
-  tls === false
-    ? connect({ host, port })
-    : connectTls({ host, port, servername: host, ...(tls === true ? {} : tls) })
+  tls === false ? connect({ host, port }) : connectTls({ host, port, ...(tls === true ? {} : tls) })
 
 /** Writes down what one side says and does, and tells it to the other. */
 const follow = (

@@ -81,7 +81,8 @@ const hexLines = (bytes: Uint8Array): ReadonlyArray<string> =>
 
 const stepLines = (step: WireStep): ReadonlyArray<string> => {
   const side = step.from === "server" ? "<" : ">"
-  if ("pattern" in step) return [`${side}~ ${step.pattern.source}`]
+  // The engine escapes slashes, which mean nothing here.
+  if ("pattern" in step) return [`${side}~ ${step.pattern.source.replaceAll("\\/", "/")}`]
   if ("end" in step) return [`${side}${step.end === "close" ? "." : "!"}`]
   return isText(step.bytes)
     ? textLines(step.bytes).map((line) => `${side} ${escape(line).replace(/ $/, " \\")}`)
