@@ -14,7 +14,7 @@ import {
   StoreIncompatible,
   type StoreMigrations
 } from "@data-manager/core"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
 import * as barRefreshes from "./migrations/0002_bar_refreshes.ts"
 import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
@@ -187,17 +187,27 @@ const badTarget = (operation: string, to: number): Effect.Effect<never, StoreErr
     })
   )
 
+/** Jobs of the server may be at work on the tables: they are met once more a little later. */
+const persistence = { schedule: Schedule.exponential("200 millis"), times: 5 }
+
 /** Runs `work` in one transaction while no other process migrates. */
 const locked = <A, E>(
   pool: PgPool,
   operation: string,
   work: (connection: PgConnection) => Effect.Effect<A, E>
 ): Effect.Effect<A, E | StoreError> =>
-  pool.transaction(operation, (connection) =>
-    Effect.flatMap(connection.query("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK]), () =>
-      work(connection)
+  pool
+    .transaction(operation, (connection) =>
+      Effect.flatMap(connection.query("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK]), () =>
+        work(connection)
+      )
     )
-  )
+    .pipe(
+      Effect.retry({
+        ...persistence,
+        while: (error) => error instanceof StoreError && error.reason._tag === "StoreContention"
+      })
+    )
 
 const makeObjects = Effect.fnUntraced(function* (connection: PgConnection) {
   const codes = MarketSchema.all.map((name) => MarketSchema.code(name))

@@ -239,10 +239,10 @@ export const make = (pool: PgPool, recentDays: number = RECENT_DAYS): Partitions
   }
   const today = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(millis / 86_400_000))
 
-  /** Hypertables make their chunks by themselves. What a database is cut into does not change under a running program. */
+  /** Hypertables make their chunks by themselves. Remembered until a row finds no place: tables can be moved back. */
   let layout: Layout | undefined
   const isOurs = Effect.gen(function* () {
-    layout ??= yield* layoutOf(pool)
+    if (layout !== "hypertable") layout = yield* layoutOf(pool)
     return layout === "range"
   })
 
@@ -275,7 +275,10 @@ export const make = (pool: PgPool, recentDays: number = RECENT_DAYS): Partitions
       const wanted = Array.from({ length: days + 1 }, (_, i) => now + i)
       for (const table of partitionedTables) yield* ensure(table, wanted)
     }),
-    forget: Effect.sync(() => known.clear()),
+    forget: Effect.sync(() => {
+      known.clear()
+      layout = undefined
+    }),
     fold: Effect.gen(function* () {
       if (!(yield* isOurs)) return { folded: [] }
       const recentFrom = (yield* today) - recentDays

@@ -113,6 +113,9 @@ const reasonOf = (code: string | undefined, detail: string): StoreErrorReason =>
       return new StoreIncompatible({ detail, hint: "run `dm migrate --up`" })
     case "22023":
       return new StoreBadRequest({ detail })
+    case "XX000":
+      // Catalog entries that another session, such as a job of TimescaleDB, has changed meanwhile.
+      if (/tuple concurrently (updated|deleted)/.test(detail)) return new StoreContention({ detail })
   }
   return new StoreServerFault({ detail, code })
 }

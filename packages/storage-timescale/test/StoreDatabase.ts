@@ -3,9 +3,9 @@ import { TimescaleStore } from "../src/index.ts"
 import { createDatabase } from "./TestServer.ts"
 
 /** For `StoreSuite`: makes a new database as `createDatabase` does. */
-export const databaseOn = (url?: string, extension?: string) =>
+export const databaseOn = (url?: string) =>
   Effect.acquireRelease(
-    Effect.promise(() => createDatabase(url, extension)),
+    Effect.promise(() => createDatabase(url)),
     (database) => Effect.promise(() => database.drop())
   ).pipe(
     Effect.map(({ address: server }) => ({

@@ -87,15 +87,10 @@ const execute = async (address: ServerAddress, sql: string): Promise<void> => {
   }
 }
 
-const create = async (
-  server: ServerAddress,
-  release: () => Promise<void>,
-  extension?: string
-): Promise<TestDatabase> => {
+const create = async (server: ServerAddress, release: () => Promise<void>): Promise<TestDatabase> => {
   const database = `test_${crypto.randomUUID().replaceAll("-", "")}`
   await execute(server, `CREATE DATABASE ${database}`)
   const address = { ...server, database }
-  if (extension !== undefined) await execute(address, `CREATE EXTENSION ${extension}`)
   return {
     address,
     url: Redacted.value(toUrl(address)),
@@ -106,11 +101,11 @@ const create = async (
   }
 }
 
-/** A new, empty database on the embedded server, or on the server that `url` names, where it may get an extension. */
-export const createDatabase = async (url?: string, extension?: string): Promise<TestDatabase> => {
+/** A new, empty database on the embedded server, or on the server that `url` names. */
+export const createDatabase = async (url?: string): Promise<TestDatabase> => {
   if (url !== undefined) {
     const address = await Effect.runPromise(Effect.flatMap(parse(url), negotiate))
-    return create(address, async () => {}, extension)
+    return create(address, async () => {})
   }
   hold ??= acquire()
   const held = await hold

@@ -111,17 +111,13 @@ const daysQuery = (table: string, column: string): string => /* sql */ `
     - date '1970-01-01' AS day
   FROM ${table} ORDER BY 1`
 
-const toPartitions = Effect.fnUntraced(function* (
+const moveIntoPartitions = Effect.fnUntraced(function* (
   connection: PgConnection,
   table: Partitions.PartitionedTable,
   today: number
 ) {
-  const column = Partitions.timeColumn(table)
-  const indexes = yield* setAside(connection, table)
-  yield* connection.query(`${like(table)} PARTITION BY RANGE (${column})`)
-  for (const statement of indexes) yield* connection.query(statement)
   const days = yield* connection.query<SqlRow & { readonly day: number }>(
-    daysQuery(`${table}_before`, column)
+    daysQuery(`${table}_before`, Partitions.timeColumn(table))
   )
   yield* Partitions.createMissing(
     connection,
@@ -130,11 +126,31 @@ const toPartitions = Effect.fnUntraced(function* (
     today
   )
   yield* connection.query(`INSERT INTO ${table} SELECT * FROM ${table}_before`)
+})
+
+const toPartitions = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  table: Partitions.PartitionedTable,
+  today: number,
+  keepRows: boolean
+) {
+  const column = Partitions.timeColumn(table)
+  const indexes = yield* setAside(connection, table)
+  yield* connection.query(`${like(table)} PARTITION BY RANGE (${column})`)
+  for (const statement of indexes) yield* connection.query(statement)
+  if (keepRows) yield* moveIntoPartitions(connection, table, today)
   yield* connection.query(`DROP TABLE ${table}_before`)
 })
 
-/** Makes range partitions of all row tables, which must be hypertables. `now` decides which days are recent. */
-export const toRangePartitions = Effect.fnUntraced(function* (connection: PgConnection, now: bigint) {
+/**
+ * Makes range partitions of all row tables, which must be hypertables; empty ones, unless their rows are to be kept. `now`
+ * decides which days are recent.
+ */
+export const toRangePartitions = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  now: bigint,
+  keepRows: boolean
+) {
   const today = Number(now / UnixNanos.PerDay)
-  for (const table of Partitions.partitionedTables) yield* toPartitions(connection, table, today)
+  for (const table of Partitions.partitionedTables) yield* toPartitions(connection, table, today, keepRows)
 })

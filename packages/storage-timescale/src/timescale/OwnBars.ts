@@ -87,7 +87,7 @@ const frozen = (table: string, view: string, seconds: number): string => /* sql 
   INSERT INTO ${table} (${barColumns})
   SELECT a.bucket, a.instrument_id, a.open * i.price_unit, a.high * i.price_unit, a.low * i.price_unit,
          a.close * i.price_unit, a.volume * i.size_unit, a.trade_count,
-         ${nanos}, 9223372036854775807, 0, ${nanos} + ${seconds} * 1000000000 - 1, 9223372036854775807, 0
+         ${nanos}, 9223372036854775807, 0, ${nanos} + ${seconds}::int8 * 1000000000 - 1, 9223372036854775807, 0
   FROM ${view} a JOIN instruments i ON i.id = a.instrument_id
   WHERE a.instrument_id = ANY ($1::int4[]) AND a.bucket + interval '${seconds} seconds' <= $2`
 

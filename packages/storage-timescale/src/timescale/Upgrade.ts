@@ -101,9 +101,6 @@ export const undo = Effect.fnUntraced(function* (connection: PgConnection, keep:
     if (keep) yield* OwnBars.takeOver(connection)
     yield* Aggregates.drop(connection)
   }
-  if (keep)
-    yield* Hypertables.toRangePartitions(
-      connection,
-      BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
-    )
+  const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+  yield* Hypertables.toRangePartitions(connection, now, keep)
 })

@@ -6,7 +6,7 @@ interface ProvidedServer {
   /** The environment variable that names it. */
   readonly name: string
   readonly url: string
-  /** What a new database on it gets first; the test fails when the server cannot do it. */
+  /** What the store has to find and use there. */
   readonly extension?: string
 }
 

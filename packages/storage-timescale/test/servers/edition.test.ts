@@ -8,7 +8,7 @@ import { noServer, providedServers } from "./ProvidedServer.ts"
 for (const { name, url, extension } of providedServers)
   it.effect(`the store says what the server of ${name} is`, () =>
     Effect.gen(function* () {
-      const { migrations, store } = yield* databaseOn(url, extension)
+      const { migrations, store } = yield* databaseOn(url)
       yield* Effect.flatMap(StoreMigrations, (schema) => schema.up()).pipe(Effect.provide(migrations))
       const found = yield* MarketStore.useSync(({ capabilities }) => capabilities).pipe(Effect.provide(store))
       assert.match(
@@ -16,6 +16,9 @@ for (const { name, url, extension } of providedServers)
         extension === undefined ? /^postgresql$/ : /^timescaledb-(apache|community)$/
       )
       assert.strictEqual(found.extensionVersion === undefined, extension === undefined)
+      assert.strictEqual(found.partitioning, extension === undefined ? "range" : "hypertable")
+      const isCommunity = found.edition === "timescaledb-community"
+      assert.deepStrictEqual([found.compression, found.continuousAggregates], [isCommunity, isCommunity])
       assert.isFalse(found.embedded)
     })
   )
