@@ -34,7 +34,9 @@ describe("a writer that is killed", () => {
     const random = new SeededRandom(Date.now() % 100_000)
     const committed: Array<number> = []
     while (committed.length < 5) {
-      if (await killWriter(await startWriter(plan), random, 100 * (committed.length + 1))) break
+      // The first one may be killed before it has committed anything; a busy machine takes its time to commit.
+      const writer = await startWriter(plan, Math.min(committed.length, 2))
+      if (await killWriter(writer, random, 100 * (committed.length + 1))) break
       committed.push(await assertConsistent(store, plan))
     }
     assert.isAtLeast(committed.length, 2, "the writer was killed at work")

@@ -11,8 +11,8 @@ import type { StoreFixture } from "./StoreFixture.ts"
 
 const program = fileURLToPath(new URL("./CrashWriter.ts", import.meta.url))
 
-/** Starts a writer and waits until it writes. */
-export const startWriter = async (plan: CrashPlan): Promise<ChildProcess> => {
+/** Starts a writer and waits until it writes, and then until it has committed so many segments, or has come to its end. */
+export const startWriter = async (plan: CrashPlan, segments = 0): Promise<ChildProcess> => {
   const child = spawn(
     process.execPath,
     ["--conditions=source", "--disable-warning=ExperimentalWarning", program],
@@ -21,11 +21,14 @@ export const startWriter = async (plan: CrashPlan): Promise<ChildProcess> => {
       stdio: ["ignore", "pipe", "inherit"]
     }
   )
-  for await (const line of createInterface({ input: child.stdout! }))
-    if (line === "writing") {
-      child.stdout!.resume()
-      return child
-    }
+  let lines = 0
+  for await (const line of createInterface({ input: child.stdout! })) {
+    lines += line === "writing" || line.startsWith("segment") ? 1 : 0
+    if (lines <= segments) continue
+    child.stdout!.resume()
+    return child
+  }
+  if (lines > 0) return child
   throw new Error("the writer ended before it wrote")
 }
 
