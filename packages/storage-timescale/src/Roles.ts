@@ -6,6 +6,7 @@
 import { StoreBadRequest, StoreError } from "@data-manager/core"
 import { Effect } from "effect"
 import type { PgConnection, PgPool, SqlRow } from "./PgPool.ts"
+import { aggregates } from "./timescale/Aggregates.ts"
 
 /** Names of the three roles. */
 export interface RoleNames {
@@ -49,6 +50,12 @@ const partitionsQuery = /* sql */ `
 
 type Named = SqlRow & { readonly name: string }
 
+/** A continuous aggregate is listed as a view, and is not one. */
+const whatIs = (kind: string, name: string): string => {
+  if (kind !== "v") return "TABLE"
+  return aggregates.some(({ view }) => name.endsWith(`.${view}`)) ? "MATERIALIZED VIEW" : "VIEW"
+}
+
 /** Gives every table, view, sequence and routine of the schema to the owner. */
 const reassign = Effect.fnUntraced(function* (connection: PgConnection, owner: string) {
   const relations = yield* connection.query<Named & { readonly kind: string; readonly internal: boolean }>(
@@ -57,7 +64,7 @@ const reassign = Effect.fnUntraced(function* (connection: PgConnection, owner: s
   // A sequence of an identity column goes with its table.
   for (const { internal, kind, name } of relations)
     if (!(kind === "S" && internal))
-      yield* connection.query(`ALTER ${kind === "v" ? "VIEW" : "TABLE"} ${name} OWNER TO ${owner}`)
+      yield* connection.query(`ALTER ${whatIs(kind, name)} ${name} OWNER TO ${owner}`)
   for (const { name } of yield* connection.query<Named>(partitionsQuery))
     yield* connection.query(`ALTER TABLE ${name} OWNER TO ${owner}`)
   for (const { name } of yield* connection.query<Named>(routinesQuery))
