@@ -5,7 +5,8 @@ import {
   type StoreCapabilities,
   type StoreError,
   StoreMigrations,
-  type StoreStatistics
+  type StoreStatistics,
+  type TableCompression
 } from "@data-manager/core"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Clock, Effect } from "effect"
@@ -104,13 +105,23 @@ const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]>
   ]
 }
 
-const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArray<string> =>
-  table(
+/** `3, 11 x smaller`: how many partitions, and what it has brought. */
+const compressionText = (compression: TableCompression | undefined): string => {
+  if (compression === undefined) return ""
+  const { bytesAfter, bytesBefore, partitions } = compression
+  const ratio = bytesAfter === 0n ? undefined : Number(bytesBefore) / Number(bytesAfter)
+  return `${grouped(partitions)}${ratio === undefined ? "" : `, ${ratio.toFixed(1)} x smaller`}`
+}
+
+const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArray<string> => {
+  const isCompressed = statistics.tables.some(({ compression }) => compression !== undefined)
+  return table(
     [
       { header: "table" },
       { header: "rows (about)", align: "right" },
       { header: "size", align: "right" },
       { header: "partitions", align: "right" },
+      ...(isCompressed ? [{ header: "compressed", align: "right" } as const] : []),
       { header: "from" },
       { header: "to" }
     ],
@@ -119,11 +130,13 @@ const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArra
       grouped(one.rows),
       bytes(one.bytes),
       grouped(one.partitions),
+      ...(isCompressed ? [compressionText(one.compression)] : []),
       one.oldest === undefined ? "" : short(one.oldest),
       one.newest === undefined ? "" : short(one.newest)
     ]),
     session.out
   )
+}
 
 const print = (report: Report, session: Session): Effect.Effect<void> => {
   const { out } = session
@@ -163,6 +176,14 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
       rows_estimate: one.rows.toString(),
       bytes: one.bytes.toString(),
       partitions: one.partitions,
+      compression:
+        one.compression === undefined
+          ? null
+          : {
+              partitions: one.compression.partitions,
+              bytes_before: one.compression.bytesBefore.toString(),
+              bytes_after: one.compression.bytesAfter.toString()
+            },
       oldest: time(one.oldest),
       newest: time(one.newest)
     }))
