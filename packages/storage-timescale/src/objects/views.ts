@@ -72,6 +72,16 @@ SELECT t.ts AS time,
        t.trade_key
 FROM trade t ${joins}`
 
+/** Doubles, for plots and statistics: the nearest one to each exact value. */
+const tradesFloat = `
+CREATE OR REPLACE VIEW trades_float AS
+SELECT t.ts AS time,
+       i.symbol,
+       (${value("price", "price_unit", tradeExact)})::float8 AS price,
+       (${value("size", "size_unit", tradeExact)})::float8 AS quantity,
+       ${side("t.side")} AS side
+FROM trade t JOIN instruments i ON i.id = t.instrument_id`
+
 const ohlcv = (view: string, bars: string): string => `
 CREATE OR REPLACE VIEW ${view} AS
 SELECT t.bucket, i.symbol, t.open, t.high, t.low, t.close, t.volume, t.trade_count
@@ -210,6 +220,7 @@ FROM (
 
 const views: ReadonlyArray<readonly [name: string, statement: string]> = [
   ["trades", trades],
+  ["trades_float", tradesFloat],
   ["quotes", quotes],
   ["books", books],
   ["ohlcv_1m", ohlcv("ohlcv_1m", "bars_1m")],
