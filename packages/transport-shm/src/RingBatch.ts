@@ -296,6 +296,21 @@ export class BatchAllocator {
     if (this.#reuse) this.#used = 0
   }
 
+  /** Memory of which `room` bytes from `used` on may be written before it is known for how many rows. */
+  get slab(): ArrayBuffer {
+    return this.#slab
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  /** Fresh memory has at most a quarter of a slab for one batch: a larger one has a buffer of its own, and pins no other. */
+  get room(): number {
+    const left = this.#slab.byteLength - this.#used
+    return this.#reuse ? left : Math.min(left, slabBytes / 4)
+  }
+
   /** Memory for so many rows. */
   allocate(rows: number): BatchMemory {
     const capacity = (rows + 7) & ~7
@@ -311,17 +326,18 @@ export class BatchAllocator {
   }
 }
 
-/** The rows of one group of the last poll. */
+/** The rows of one group of the last poll. `placed`: they stand in the memory that is allocated next. */
 export const takeBatch = (
   kind: RingKind,
   cursor: NativeCursor,
   allocator: BatchAllocator,
   group: number,
   rows: number,
-  context: BatchContext
+  context: BatchContext,
+  placed = false
 ): TradeBatch | QuoteBatch => {
   const memory = allocator.allocate(rows)
-  cursor.take(group, memory.buffer, memory.capacity, memory.offset)
+  if (!placed) cursor.take(group, memory.buffer, memory.capacity, memory.offset)
   if (kind === "quotes") return quoteBatch(context, memory, rows)
   const ids = context.keyKind === "text-hash" ? cursor.texts(group) : undefined
   return tradeBatch(context, memory, rows, ids)

@@ -399,13 +399,53 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     const middle = whole.slice(8, 24)
     assert.strictEqual(middle.buffer, whole.buffer)
     local.publish(middle)
+    local.publish(whole.slice(0, 5))
     const [got] = batches(from.poll())
     local.publish(got!)
     const numbers = (first: number, end: number) => Array.from({ length: end - first }, (_, i) => first + i)
-    const expected = [...numbers(0, 40), ...numbers(0, 40), ...numbers(0, 40), ...numbers(8, 24)]
+    const expected = [
+      ...numbers(0, 40),
+      ...numbers(0, 40),
+      ...numbers(0, 40),
+      ...numbers(8, 24),
+      ...numbers(0, 5)
+    ]
     for (const batch of [got!, batches(from.poll())[0]!]) {
       assert.strictEqual(batch.length, expected.length)
       for (const [i, n] of expected.entries()) assert.isTrue(isTrade(batch, i, n, 4), `row ${i}`)
+    }
+    const { columns } = whole
+    const exchanged = { ...columns, price: columns.size, size: columns.price }
+    local.publish(new TradeBatch(whole.context, { ...whole, columns: exchanged }, 40))
+    assert.deepStrictEqual([...batches(from.poll())[0]!.columns.price], [...columns.size])
+    local.close()
+  })
+
+  it("batches of every size, in fresh memory and in reused: each row once, in its place", () => {
+    const local = new RingWriter({ dir: place.dir, name: "t", capacity: 1 << 15 })
+    const context = contextOf(4)
+    for (const reuseMemory of [false, true]) {
+      const from = reader({ reuseMemory })
+      let first = 0
+      // Sizes around the padding of 8 rows, a quarter of a slab, a whole one and the reused memory.
+      for (const size of [1, 7, 8, 9, 296, 297, 298, 305, 1191, 1192, 4096, 4766, 4767, 8192]) {
+        local.publish(trades(context, 4, first, size))
+        const kept: Array<TradeBatch> = []
+        for (let count = 0; count < size; ) {
+          const events = from.poll(8192)
+          assertTape(events, first + count, 4)
+          count += rows(events)
+          kept.push(...batches(events))
+        }
+        if (!reuseMemory)
+          assertTape(
+            kept.map((batch) => ({ _tag: "Batch", batch })),
+            first,
+            4
+          )
+        first += size
+      }
+      from.close()
     }
     local.close()
   })
