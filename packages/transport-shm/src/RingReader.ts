@@ -132,7 +132,9 @@ export class RingReader {
   get stats(): RingReaderStats {
     const control = this.#control
     const before = this.#before
-    const written = this.#closed ? control[CursorWord.written]! : this.#segment.native.info().writeSeq
+    const { writeSeq, durableSeq } = this.#closed
+      ? { writeSeq: control[CursorWord.written]!, durableSeq: control[CursorWord.durable]! }
+      : this.#segment.native.info()
     return {
       delivered: before.delivered + control[CursorWord.delivered]!,
       unwanted: before.unwanted + control[CursorWord.suppressed]!,
@@ -140,9 +142,9 @@ export class RingReader {
       gaps: before.gaps + control[CursorWord.gaps]!,
       corrupt: before.corrupt + control[CursorWord.corrupt]!,
       demoted: before.demoted + control[CursorWord.demoted]!,
-      lag: Math.max(0, written - this.position),
+      lag: Math.max(0, writeSeq - this.position),
       position: this.position,
-      durable: control[CursorWord.durable]!
+      durable: durableSeq
     }
   }
 

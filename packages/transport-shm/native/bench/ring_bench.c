@@ -4,9 +4,9 @@
  *   ring_bench poll DIR ROWS BATCH                ring -> rows, after publishing as many as fit: ns per row
  *   ring_bench filter DIR ROWS BATCH              the same with 10 of 20,000 symbols wanted: ns per record
  *   ring_bench flow DIR MILLISECONDS BATCH READERS   processes: rows per second of each reader, mean
- *   ring_bench spin DIR SAMPLES MICROSECONDS      a record every so often, read by a process that never sleeps: p50 and p99 in ns
- *   ring_bench park DIR SAMPLES MICROSECONDS      the same, read by a process that sleeps on its bell
- *   ring_bench spin ... or park ... 1             the sender sleeps between two records instead of looking at the clock
+ *   ring_bench send DIR NAME MICROSECONDS         a record every so often, for ever, stamped with the clock before it is published
+ *   ring_bench spin DIR NAME SAMPLES              how long such records take to a process that never sleeps: p50 and p99, us
+ *   ring_bench park DIR NAME SAMPLES              the same to a process that sleeps on its bell
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -158,34 +158,37 @@ static int ascending(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* One record every so often: from the moment before it is published to the moment when the reader has it. */
-static int latency(const char *dir, int park, uint32_t samples, double micros, int sleeping) {
-  enum { FIRST = 200 };
+static _Noreturn void send_records(const char *dir, const char *name, double micros) {
   dm_producer p;
-  open_producer(&p, dir, park ? "clp" : "cls", 1 << 16);
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would run for ever */
+  open_producer(&p, dir, name, 1 << 16);
   make_tapes(1);
-  pid_t producer = fork();
-  if (producer == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
-  while (producer == 0) {
-    double next = wall() + micros * 1e3;
-    if (sleeping) usleep((useconds_t)micros);
-    while (wall() < next) {}
+  printf("ready\n");
+  fflush(stdout);
+  for (;;) {
+    usleep((useconds_t)micros);
     int64_t stamp = (int64_t)wall();
     memcpy(tape[0], &stamp, sizeof stamp); /* ts_event */
     publish(&p, 0, 1);
   }
+}
+
+/* From the moment before a record is published to the moment when the reader has it. */
+static int latency(const char *dir, const char *name, int park, uint32_t samples) {
+  enum { FIRST = 200 };
   dm_ring ring;
   dm_reader reader;
+  char file[DM_NAME_MAX + 8];
   int fd, dirfd = dm_directory_open(dir, geteuid(), 0, 0);
-  const char *name = park ? "clp" : "cls";
-  if (dm_ring_map(dirfd, park ? "clp.ring" : "cls.ring", geteuid(), &ring, &fd) != DM_OK) return 1;
+  snprintf(file, sizeof file, "%s.ring", name);
+  if (dm_ring_map(dirfd, file, geteuid(), &ring, &fd) != DM_OK) return 1;
   if (dm_reader_attach(&reader, dirfd, name, geteuid(), "bench", park ? 0 : 2, 0) != DM_OK) return 1;
   dm_cursor cursor = {.next = dm_ring_write_seq(&ring)};
   struct pollfd bell = {.fd = reader.bell, .events = POLLIN};
   double *delays = calloc(samples + FIRST, sizeof *delays);
   for (uint32_t n = 0, count; delays && n < samples + FIRST;) {
     if (dm_ring_poll(&ring, &cursor, rows_out, 4, &count) == DM_POLL_ROWS) {
-      delays[n++] = wall() - (double)rows_out[0].ts_event;
+      delays[n++] = (wall() - (double)rows_out[0].ts_event) / 1e3;
       continue;
     }
     if (!park) continue;
@@ -194,14 +197,11 @@ static int latency(const char *dir, int park, uint32_t samples, double micros, i
     char bytes[64];
     while (read(reader.bell, bytes, sizeof bytes) > 0) {}
   }
-  kill(producer, SIGKILL);
-  while (wait(NULL) > 0) {}
   if (!delays) return 1;
   qsort(delays + FIRST, samples, sizeof *delays, ascending);
-  printf("%.0f %.0f\n", delays[FIRST + samples / 2], delays[FIRST + samples * 99 / 100]);
+  printf("%.2f %.2f\n", delays[FIRST + samples / 2], delays[FIRST + samples * 99 / 100]);
   free(delays);
   dm_reader_detach(&reader);
-  dm_producer_close(&p);
   return 0;
 }
 
@@ -209,8 +209,8 @@ int main(int argc, char **argv) {
   if (argc < 5) return 2;
   uint32_t batch = (uint32_t)strtoul(argv[4], NULL, 10);
   int park = !strcmp(argv[1], "park");
-  if (park || !strcmp(argv[1], "spin"))
-    return latency(argv[2], park, (uint32_t)strtoul(argv[3], NULL, 10), strtod(argv[4], NULL), argc > 5);
+  if (park || !strcmp(argv[1], "spin")) return latency(argv[2], argv[3], park, batch);
+  if (!strcmp(argv[1], "send")) send_records(argv[2], argv[3], strtod(argv[4], NULL));
   if (argc > 5) return flow(argv[2], strtod(argv[3], NULL), batch, atoi(argv[5]));
   return alone(argv[1], argv[2], strtoull(argv[3], NULL, 10), batch);
 }

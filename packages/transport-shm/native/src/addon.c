@@ -42,9 +42,10 @@ static const char *error_code(int result) {
 
 static napi_value fail(napi_env env, int result, const char *what) {
   char text[256];
+  const char *code = result == DM_E_SYSTEM && (errno == EACCES || errno == EPERM) ? "DM_DENIED" : error_code(result);
   if (result == DM_E_SYSTEM) snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
   else snprintf(text, sizeof text, "%s", what);
-  napi_throw_error(env, error_code(result), text);
+  napi_throw_error(env, code, text);
   return NULL;
 }
 
