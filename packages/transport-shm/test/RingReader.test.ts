@@ -103,6 +103,75 @@ describe("two processes", { timeout: 120_000 }, () => {
     assert.deepStrictEqual(events[0], { _tag: "ProducerRestarted", epoch: 2n, position: 500n })
   })
 
+  it("reader and producer are killed and both come back: the next reader goes on where the last one stopped", async () => {
+    const first = await writer({ capacity: 4096 })
+    const readingProcess = async (options: object) => {
+      const child = new TestProcess("reader.ts", [place.dir, "t", JSON.stringify(options)])
+      started.push(child)
+      await child.answer()
+      return child
+    }
+    const before = await readingProcess({ start: { _tag: "Oldest" } })
+    await first.ask("publish 0 500")
+    const { position } = await before.ask("rows 500")
+    assert.strictEqual(position, 500)
+    await Promise.all([before.end("SIGKILL"), first.end("SIGKILL")])
+    const second = await writer({ capacity: 4096 })
+    assert.deepInclude(second.first, { takenOver: true, epoch: 2, position: 500 })
+    await second.ask("publish 500 100")
+    const after = await readingProcess({ from: position })
+    assert.deepInclude(await after.ask("rows 100"), { rows: 100, lost: 0, position: 600 })
+    assert.deepStrictEqual(
+      inspect(location())
+        .readers.filter((row) => row.alive)
+        .map((row) => row.pid),
+      [after.child.pid]
+    )
+  })
+
+  it("quotes, too: every column of every row", async () => {
+    const process = await writer({ kind: "quotes", capacity: 4096 })
+    const from = reader({ kind: "quotes" })
+    process.tell("publish 0 300")
+    const got = (await until(from, (all) => rows(all) >= 300)).flatMap((event) =>
+      event._tag === "Batch" ? [event.batch as QuoteBatch] : []
+    )
+    const sent = quotes(contextOf(8), 8, 0, 300)
+    for (const name of Object.keys(QuoteLayout) as Array<keyof typeof QuoteLayout>) {
+      if (name === "instrument") continue
+      const column = got.flatMap((batch) => Array.from<bigint | number>(batch.columns[name]))
+      assert.deepStrictEqual(column, Array.from<bigint | number>(sent.columns[name]), name)
+    }
+    const symbols = got.flatMap((batch) => Array.from(batch.columns.side, (_, i) => batch.symbolAt(i)))
+    assert.deepStrictEqual(
+      symbols,
+      Array.from({ length: 300 }, (_, i) => sent.symbolAt(i))
+    )
+  })
+
+  it.for(["park", "linger", "spin"] as const)(
+    "%s: rows that come one by one arrive one after another, until the signal aborts",
+    async (mode) => {
+      const process = await writer({ capacity: 4096 })
+      // The timer would wake a parked reader, too: here only the bell can.
+      const from = reader({ mode, watchMillis: 60_000, lingerMicros: 500 })
+      assert.strictEqual(inspect(location()).readers[0]!.mode, ["park", "linger", "spin"].indexOf(mode))
+      process.tell("forever 1 2000")
+      const stop = new AbortController()
+      let next: bigint | undefined
+      let seen = 0
+      for await (const events of from.events({ signal: stop.signal }))
+        for (const batch of batches(events))
+          for (const key of batch.columns.tradeKey) {
+            assert.strictEqual(key, next ?? key)
+            next = key + 1n
+            if (++seen === 100) stop.abort()
+          }
+      assert.isAtLeast(seen, 100)
+      assert.strictEqual(from.stats.lost, 0)
+    }
+  )
+
   it("both may restart: a new reader starts where it says", async () => {
     const first = await writer({ capacity: 4096 })
     await first.ask("publish 0 500")
@@ -563,6 +632,26 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     await new Promise((resolve) => setTimeout(resolve, 20))
     assert.strictEqual(got, 300)
     local.close()
+  })
+
+  it("only readers that may sleep are woken", async () => {
+    for (const mode of ["park", "spin"] as const) {
+      const local = new RingWriter({ dir: place.dir, name: mode, capacity: 256 })
+      const from = reader({ name: mode, mode })
+      let got = 0
+      from.listen((events) => {
+        got += rows(events)
+      })
+      for (let k = 0; k < 20; k++) {
+        local.publish(trades(contextOf(4), 4, k, 1))
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      while (got < 20) await new Promise((resolve) => setTimeout(resolve, 1))
+      if (mode === "spin") assert.strictEqual(local.wakes, 0)
+      else assert.isAbove(local.wakes, 0)
+      from.close()
+      local.close()
+    }
   })
 
   it("the 129th reader is refused with a typed error", () => {
