@@ -88,6 +88,12 @@ export const planNotes = (plans: ReadonlyArray<PricedPlan>): ReadonlyArray<strin
   ...plans.flatMap(({ plan: { complete, request } }) =>
     complete.length === 0 ? [] : [`${request.dataset}: held already: ${symbolsText(complete)}`]
   ),
+  ...plans.flatMap(({ plan: { revised, request } }) =>
+    revised.map(
+      ({ start, end }) =>
+        `${request.dataset} ${request.schema}: revised by the provider since it was fetched, so fetched again: ${short(start)} to ${short(end)}`
+    )
+  ),
   ...plans.flatMap(({ plan: { skipped, request } }) =>
     skipped.expired === 0n
       ? []
@@ -102,6 +108,18 @@ export const repeatCommand = (provider: string, chunk: BackfillPlan.BackfillChun
   return `dm backfill -p ${provider} --dataset ${dataset} -s '${symbols.join(",")}' --stype-in ${stypeIn} --schema ${schema} --start ${UnixNanos.toIso(range.start)} --end ${end}`
 }
 
+/** Symbols that were asked for and that no chunk knew; for programs that should not take nothing for an answer. */
+export const unknownSymbols = ({ done, failed }: BackfillOutcome): ReadonlyArray<string> => {
+  const unknown = new Set(done.flatMap((summary) => summary.unknown))
+  for (const { chunk, unknown: here, known } of done) {
+    if (unknown.size === 0) break
+    const absent = new Set(here)
+    if (!known) for (const symbol of chunk.symbols) if (!absent.has(symbol)) unknown.delete(symbol)
+  }
+  for (const { chunk } of failed) for (const symbol of chunk.symbols) unknown.delete(symbol)
+  return [...unknown]
+}
+
 /** Sentences at the end. */
 export const outcomeNotes = (provider: string, outcome: BackfillOutcome): ReadonlyArray<string> => {
   const { done, failed, seconds: elapsed } = outcome
@@ -110,7 +128,10 @@ export const outcomeNotes = (provider: string, outcome: BackfillOutcome): Readon
   const inserted = sum((summary) => summary.inserted)
   const known = sum((summary) => summary.duplicates)
   const conflicts = sum((summary) => summary.conflicts)
-  const unknown = [...new Set(done.flatMap((summary) => summary.unknown))]
+  const never = unknownSymbols(outcome)
+  const unknown = [...new Set(done.flatMap((summary) => summary.unknown))].filter(
+    (symbol) => !never.includes(symbol)
+  )
   const fetched = done.filter((summary) => !summary.known).length
   const before = done.length - fetched
   const speed = inserted > 0 && elapsed >= 0.1 ? `, ${rate(inserted, elapsed)}` : ""
@@ -119,7 +140,13 @@ export const outcomeNotes = (provider: string, outcome: BackfillOutcome): Readon
       (known > 0 ? `; ${plural(known, "row")} known before` : ""),
     ...(before > 0 ? [`${plural(before, "chunk")} fetched before`] : []),
     ...(conflicts > 0 ? [`${plural(conflicts, "row")} replaced stored ones of other content`] : []),
-    ...(unknown.length > 0 ? [`not known to the provider in this time: ${symbolsText(unknown)}`] : []),
+    ...(unknown.length > 0 ? [`not listed for all of this time: ${symbolsText(unknown)}`] : []),
+    ...(never.length > 0
+      ? [
+          `not known to the provider in this time: ${symbolsText(never)}; ` +
+            "check the spelling (`dm symbols discover` asks for what is listed), --dataset and --stype-in"
+        ]
+      : []),
     ...(failed.length > 0
       ? [
           `${plural(failed.length, "chunk")} failed; to fetch them again:`,
@@ -142,6 +169,7 @@ export const planJson = ({ plan, estimate }: PricedPlan): object => ({
   chunks: plan.chunks.map((chunk) => ({ symbols: chunk.symbols, ...rangeJson(chunk.range) })),
   complete: plan.complete,
   outside: plan.outside.map(rangeJson),
+  revised: plan.revised.map(rangeJson),
   skipped_seconds: {
     held: Number(plan.skipped.held / UnixNanos.PerSecond),
     expired: Number(plan.skipped.expired / UnixNanos.PerSecond),
@@ -188,6 +216,7 @@ export const outcomeJson = (
           error: error.message,
           repeat: repeatCommand(provider, chunk)
         })),
+        unknown: unknownSymbols(outcome),
         seconds: outcome.seconds
       })
 })

@@ -19,7 +19,8 @@ import {
   outcomeNotes,
   type PricedPlan,
   planNotes,
-  planTable
+  planTable,
+  unknownSymbols
 } from "../BackfillReport.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
@@ -139,12 +140,11 @@ const run = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig,
   const registry = yield* ProviderRegistry
   const provider = yield* registry.get(options.provider ?? registry.all[0]?.id ?? "databento")
   const requests = yield* requestsOf(options, providers.databento.datasets)
-  const plans = yield* Effect.forEach(requests, (request) =>
-    Effect.gen(function* () {
-      const plan = yield* Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
-      return { plan, estimate: yield* Backfill.estimate(provider, plan) }
-    })
+  const unpriced = yield* Effect.forEach(requests, (request) =>
+    Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
   )
+  const estimates = yield* Backfill.estimatePlans(provider, unpriced, options.maxCost)
+  const plans = unpriced.map((plan, i): PricedPlan => ({ plan, estimate: estimates[i]! }))
   const text = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
     session.json || lines.length === 0 ? Effect.void : Output.writeLine(lines.join("\n"))
   const lacking = plans.filter(({ plan }) => plan.chunks.length > 0)
@@ -164,7 +164,7 @@ const run = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig,
   if (session.json) yield* Output.writeLine(JSON.stringify(outcomeJson(provider.id, plans, outcome)))
   else if (lacking.length === 0) yield* text(["nothing to fetch"])
   else yield* text(["", ...outcomeNotes(provider.id, outcome)])
-  if (outcome.failed.length > 0) return yield* partlyFailed
+  if (outcome.failed.length > 0 || unknownSymbols(outcome).length > 0) return yield* partlyFailed
 })
 
 export const backfill = (session: Session, options: Options): Action =>

@@ -32,6 +32,7 @@ import type { Call, HistoricalHttp, OpenReply, Warning } from "./HistoricalHttp.
 import { AllSymbols, checkData, type DataRequest, dataParams, symbolLists } from "./HistoricalRequest.ts"
 import type { Metadata } from "./Metadata.ts"
 import { claimsOfResolution, resolve } from "./Symbology.ts"
+import { answersOf } from "./UnknownSymbols.ts"
 
 /** Guards of a request that is billed. */
 export interface RangeOptions {
@@ -94,9 +95,13 @@ export class Timeseries {
         const lists = yield* this.#lists(asked, options)
         const expected =
           options.verifyCount === true ? (yield* this.#metadata.recordCount(asked)).value : undefined
-        const replies = yield* Effect.forEach(lists, (symbols) => this.#open(asked, symbols), {
-          concurrency: lists.length
-        })
+        const replies = yield* answersOf(
+          this.#http,
+          asked,
+          lists,
+          (symbols) => this.#open(asked, symbols),
+          lists.length
+        )
         for (const warning of replies.flatMap((reply) => reply.warnings))
           yield* options.onWarning?.(warning) ?? Effect.logWarning(`${warning.category}: ${warning.message}`)
         const bodies = yield* Effect.forEach(replies, (reply) => Stream.toAsyncIterableEffect(reply.value))
