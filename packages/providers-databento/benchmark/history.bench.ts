@@ -206,6 +206,10 @@ const measureTime = async (): Promise<void> => {
     `${Rows.toLocaleString("en")} trades, ${(bytes / 1e6).toFixed(0)} MB of zstd, medians of ${Rounds} interleaved rounds: ` +
       `get_range ${rate(median(fetching))}, decompress and decode alone ${rate(median(decoding))}`
   )
+  console.log(
+    `taking the reply and throwing it away: ${median(draining.map((t, i) => t / decoding[i]!)).toFixed(2)}x of decompress and decode alone; ` +
+      `get_range is ${median(fetching.map((t, i) => t / (decoding[i]! + draining[i]!))).toFixed(2)}x of both together`
+  )
   check(
     "get_range: times decompress and decode alone",
     median(fetching.map((t, i) => t / decoding[i]!)),
