@@ -176,7 +176,7 @@ const send = async (): Promise<void> => {
         const catalogue = new CatalogueBuilder().addSynthetic(manySymbols).build()
         const simulator = yield* DatabentoSimulator.make({ catalogue })
         // The first session breaks after a tenth of the day, every other one is sound.
-        simulator.live.faults.next({ type: "reset", afterRecords: 4_000 })
+        simulator.live.faults.next({ type: "eof", afterRecords: 4_000 })
         process.send?.({ ...ports, simulator: simulator.live.port })
         yield* Effect.never
       })
