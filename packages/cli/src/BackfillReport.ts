@@ -42,8 +42,10 @@ const dollars = (cost: Decimal.Decimal | undefined): string => {
 }
 
 /** A row per plan. */
-export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): ReadonlyArray<string> =>
-  table(
+export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): ReadonlyArray<string> => {
+  // Of providers whose pace is known beforehand.
+  const isTimed = plans.some(({ estimate }) => estimate.seconds !== undefined)
+  return table(
     [
       { header: "dataset" },
       { header: "schema" },
@@ -51,9 +53,11 @@ export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): Reado
       { header: "from" },
       { header: "to" },
       { header: "chunks", align: "right" },
+      { header: "requests", align: "right" },
       { header: "records", align: "right" },
       { header: "bytes", align: "right" },
-      { header: "USD", align: "right" }
+      { header: "USD", align: "right" },
+      ...(isTimed ? [{ header: "time", align: "right" } as const] : [])
     ],
     plans.map(({ plan: { request, chunks }, estimate }) => {
       const symbols = [...new Set(chunks.flatMap((chunk) => chunk.symbols))]
@@ -69,13 +73,16 @@ export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): Reado
         start === undefined ? "" : short(start),
         end === undefined ? "" : short(end),
         grouped(chunks.length),
+        grouped(estimate.requests),
         estimate.records === undefined ? "" : grouped(estimate.records),
         estimate.bytes === undefined ? "" : bytes(estimate.bytes),
-        dollars(estimate.costUsd)
+        dollars(estimate.costUsd),
+        ...(isTimed ? [estimate.seconds === undefined ? "" : seconds(estimate.seconds)] : [])
       ]
     }),
     paint
   )
+}
 
 /** Sentences about what is not fetched, and why. */
 export const planNotes = (plans: ReadonlyArray<PricedPlan>): ReadonlyArray<string> => [
@@ -184,7 +191,8 @@ export const planJson = ({ plan, estimate }: PricedPlan): object => ({
   requests: estimate.requests,
   records: estimate.records === undefined ? null : Number(estimate.records),
   bytes: estimate.bytes === undefined ? null : Number(estimate.bytes),
-  cost_usd: estimate.costUsd === undefined ? null : Decimal.format(estimate.costUsd)
+  cost_usd: estimate.costUsd === undefined ? null : Decimal.format(estimate.costUsd),
+  seconds: estimate.seconds ?? null
 })
 
 /** The whole backfill for programs. */

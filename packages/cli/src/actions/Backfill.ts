@@ -87,21 +87,20 @@ const fetchAll = Effect.fnUntraced(function* (
 ) {
   const progress = progressWriter(session.watched)
   const started = yield* Clock.currentTimeMillis
+  const { records } = Backfill.sumEstimates(plans.map(({ estimate }) => estimate))
   const chunksTotal = plans.reduce((total, { plan }) => total + plan.chunks.length, 0)
   const done: Array<Backfill.ChunkSummary> = []
   const failed: Array<BackfillOutcome["failed"][number]> = []
   const rows = new Map<BackfillPlan.BackfillChunk, number>()
   const show = (label: string): Effect.Effect<void> =>
-    Effect.map(Clock.currentTimeMillis, (now) =>
-      progress.show({
-        label,
-        rows: [...rows.values()].reduce((a, b) => a + b, 0),
-        // Chunks stand for bytes: how many of these there are is not told before the end.
-        bytesRead: done.length + failed.length,
-        bytesTotal: chunksTotal,
-        elapsedSeconds: (now - started) / 1000
-      })
-    )
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const soFar = [...rows.values()].reduce((a, b) => a + b, 0)
+      // Records stand for bytes where the provider has counted them, chunks where it has not.
+      const [read, total] =
+        records === undefined ? [done.length + failed.length, chunksTotal] : [soFar, Number(records)]
+      const elapsedSeconds = (now - started) / 1000
+      progress.show({ label, rows: soFar, bytesRead: read, bytesTotal: total, elapsedSeconds })
+    })
   const onEvent = (event: Backfill.BackfillEvent): Effect.Effect<void> => {
     switch (event._tag) {
       case "ChunkStarted":
