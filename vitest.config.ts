@@ -26,6 +26,11 @@ const packages = readdirSync(join(root, "packages"))
   .filter((name) => existsSync(join(root, "packages", name, "package.json")))
   .map((name) => project(name, `packages/${name}`, "test"))
 
+// An example that is a package with tests of its own.
+const examples = readdirSync(join(root, "examples"))
+  .filter((name) => existsSync(join(root, "examples", name, "test")))
+  .map((name) => project(name, `examples/${name}`, "test"))
+
 // With a file name in DM_TEST_REPORT the results are written there as JSON, too.
 const report = process.env.DM_TEST_REPORT
 const json: Array<[string, Record<string, unknown>]> =
@@ -40,7 +45,7 @@ const sources = {
 export default defineConfig({
   plugins: [sources],
   test: {
-    projects: [...packages, project("scripts", "scripts", "test")],
+    projects: [...packages, ...examples, project("scripts", "scripts", "test")],
     reporters: [["default", { summary: false }], join(root, "scripts/SkipReporter.mjs"), ...json],
     // Vitest leaves one core idle; with two that is half of the machine, and most tests here wait for other processes.
     maxWorkers: Math.max(2, availableParallelism()),

@@ -15,7 +15,9 @@ const sections = ["domain", "contracts", "engine", "operation"]
 
 /** Kinds of packages by folder name, and what the `src` of each may import from the workspace and from outside. */
 const kinds = [
-  { kind: "core", folder: /^core$/, workspace: /^core$/, external: /^effect(\/|$)/ },
+  // Runs wherever `effect` does.
+  { kind: "core", folder: /^core$/, workspace: /^core$/, external: /^effect(\/|$)/, isPortable: true },
+  // Runs under vitest, and so on Node: it speaks with sockets and reads transcripts.
   {
     kind: "testing",
     folder: /^testing$/,
@@ -67,7 +69,9 @@ const readPackage = (folder, group) => {
 
 const readCode = (path, folder, isExample) => {
   const source = readFileSync(path, "utf8")
-  const part = isExample ? "example" : posix(relative(folder, path)).split("/")[0]
+  const top = posix(relative(folder, path)).split("/")[0]
+  // An example may be a package with tests of its own, which need more than the package does.
+  const part = isExample && top !== "test" ? "example" : top
   const imports = scanImports(source).filter(({ specifier }) => specifier !== undefined)
   return { path, part, source, imports }
 }
@@ -145,8 +149,9 @@ const workspaceRule = ({ workspace, pack, file }, { specifier }) => {
 
 const builtinRule = ({ pack, file }, { specifier }) => {
   if (!specifier.startsWith("node:")) return `write "node:${specifier}"`
-  const isPortable = pack.kind.kind === "core" || pack.kind.kind === "testing"
-  return isPortable && file.part === "src" ? `the src of ${pack.kind.kind} imports no Node module` : undefined
+  return pack.kind.isPortable === true && file.part === "src"
+    ? `the src of ${pack.kind.kind} imports no Node module`
+    : undefined
 }
 
 const externalRule = ({ pack, file }, { specifier }) => {

@@ -3,71 +3,25 @@
 // plain npm into an empty project under the oldest Node that `engines` allows, and there imports every export, checks
 // the types of every export, runs `dm`, and sends rows through a shared-memory ring without a compiler.
 import { spawnSync } from "node:child_process"
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync
-} from "node:fs"
+import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
-import { fetchNode, prepare, root } from "./toolchain.mjs"
+import {
+  fits,
+  makeConsumer,
+  makeReport,
+  oldestNode,
+  output,
+  pack,
+  publicPackages,
+  stepLimitMs
+} from "./packing.mjs"
+import { fetchNode, prepare } from "./toolchain.mjs"
 
-const oldestNode = "22.19.0"
-const stepLimitMs = 300_000
-
-const results = []
-const report = (name, problem) => {
-  results.push(problem === undefined)
-  console.log(`${problem === undefined ? "ok    " : "FAILED"} ${name}`)
-  if (problem !== undefined) console.log(problem.replace(/^/gm, "         "))
-  return problem === undefined
-}
-
-/** Runs a program; answers with its standard output, or throws with everything it wrote. */
-const output = (file, argv, options) => {
-  const found = spawnSync(file, argv, {
-    encoding: "utf8",
-    timeout: stepLimitMs,
-    maxBuffer: 2 ** 26,
-    ...options
-  })
-  if (found.status === 0) return found.stdout
-  const ending = found.error?.message ?? `exit code ${found.status ?? found.signal}`
-  throw new Error(
-    `${file} ${argv.join(" ")}: ${ending}\n${found.stdout ?? ""}${found.stderr ?? ""}`.trimEnd()
-  )
-}
-
-const attempt = (name, work) => {
-  try {
-    return report(name, work() ?? undefined)
-  } catch (error) {
-    return report(name, error.message)
-  }
-}
+const { attempt, finish } = makeReport()
 
 // ---------------------------------------------------------------------------------------------------------------------
 // One package
-
-const subfolders = (folder) =>
-  existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []
-
-/** Packages of the workspace, and those for one platform inside of them. */
-const publicPackages = () =>
-  subfolders(join(root, "packages"))
-    .flatMap((folder) => [folder, ...subfolders(join(folder, "npm"))])
-    .filter((folder) => existsSync(join(folder, "package.json")))
-    .map((folder) => ({ folder, manifest: JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) }))
-    .filter(({ manifest }) => manifest.private !== true)
-
-/** Whether a package is for this machine; most are for all. */
-const fits = ({ os, cpu }) =>
-  (os ?? [process.platform]).includes(process.platform) && (cpu ?? [process.arch]).includes(process.arch)
 
 /** The files that `exports`, `main` and `bin` name, without the ones behind the workspace's own `source` condition. */
 const namedFiles = ({ exports, main, bin }) => {
@@ -105,26 +59,21 @@ const contentProblem = (tarball, env) => {
   return problems.length === 0 ? undefined : problems.join("\n")
 }
 
-const packOne = ({ folder, manifest }, destination, env) => {
-  const into = join(destination, manifest.name.replace(/\W+/g, "-"))
-  mkdirSync(into)
-  let tarball
-  const pack = () => {
-    output("pnpm", ["pack", "--pack-destination", into], { cwd: folder, env })
-    tarball = join(into, readdirSync(into)[0])
-  }
+const packOne = (found, destination, env) => {
+  const { folder, manifest } = found
+  const { name } = manifest
   if (!fits(manifest) && !existsSync(join(folder, manifest.main))) {
-    console.log(`skipped ${manifest.name}: its compiler is not here, so it has no binary`)
-    pack()
-    return [{ name: manifest.name, manifest, tarball }]
+    console.log(`skipped ${name}: its compiler is not here, so it has no binary`)
+    return [{ name, manifest, tarball: pack(found, destination, env) }]
   }
-  attempt(`${manifest.name}: pack`, () => {
-    pack()
+  let tarball
+  attempt(`${name}: pack`, () => {
+    tarball = pack(found, destination, env)
     return contentProblem(tarball, env)
   })
   if (tarball === undefined) return []
-  attempt(`${manifest.name}: publint`, () => void output("publint", ["run", tarball, "--strict"], { env }))
-  return [{ name: manifest.name, manifest, tarball }]
+  attempt(`${name}: publint`, () => void output("publint", ["run", tarball, "--strict"], { env }))
+  return [{ name, manifest, tarball }]
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -134,19 +83,6 @@ const exportNames = ({ name, manifest }) =>
   Object.entries(manifest.exports ?? {})
     .filter(([subpath, target]) => target !== null && subpath !== "./package.json" && !subpath.includes("*"))
     .map(([subpath]) => name + subpath.slice(1))
-
-const makeConsumer = (folder, packed, env) => {
-  mkdirSync(folder)
-  // Packages for other machines are there for npm to pass over, as it does when they come from the registry.
-  const optionalDependencies = Object.fromEntries(
-    packed.filter(({ manifest }) => !fits(manifest)).map(({ name, tarball }) => [name, `file:${tarball}`])
-  )
-  const manifest = { name: "consumer", private: true, type: "module", optionalDependencies }
-  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest))
-  const quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-  const tarballs = packed.filter(({ manifest }) => fits(manifest)).map(({ tarball }) => tarball)
-  output("npm", ["install", "--engine-strict", ...quiet, ...tarballs], { cwd: folder, env })
-}
 
 /** Ends by itself only when the import leaves nothing running. */
 const importProgram = `const name = process.argv[2]
@@ -277,14 +213,12 @@ const main = async () => {
   const { env } = await prepare({ pnpm: true })
   const work = mkdtempSync(join(tmpdir(), "dm-pack-"))
   try {
-    const packed = publicPackages().flatMap((pack) => packOne(pack, work, env))
+    const packed = publicPackages().flatMap((found) => packOne(found, work, env))
     await useInProject(packed, join(work, "consumer"), env)
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
-  const failed = results.filter((passed) => !passed).length
-  console.log(`pack: ${results.length - failed} passed, ${failed} failed`)
-  process.exit(failed === 0 ? 0 : 1)
+  finish("pack")
 }
 
 await main()

@@ -9,6 +9,7 @@ import { exportCommand } from "./commands/Export.ts"
 import { importCommand } from "./commands/Import.ts"
 import { initCommand } from "./commands/Init.ts"
 import { migrateCommand } from "./commands/Migrate.ts"
+import { providerCommand } from "./commands/Provider.ts"
 import { queryCommand } from "./commands/Query.ts"
 import { ringCommand } from "./commands/Ring.ts"
 import { simCommand } from "./commands/Sim.ts"
@@ -29,7 +30,7 @@ export const dm = Command.make("dm").pipe(
     { command: "dm query bars GLBX.MDP3:ESH6 --timeframe 5m", description: "Look at them" }
   ]),
   Command.withSubcommands([
-    { group: "Begin", commands: [demoCommand, initCommand, simCommand] },
+    { group: "Begin", commands: [demoCommand, initCommand, simCommand, providerCommand] },
     {
       group: "Data",
       commands: [

@@ -1,64 +1,147 @@
-/** The providers that the configuration names, over the store at hand. */
+/**
+ * The providers of a configuration, over the store at hand: the built-in ones, and those that come in packages.
+ *
+ * Only what is asked for is made. A provider that nobody asked for may lack its key.
+ */
 import {
-  type ConfigError,
+  ConfigError,
   MarketStore,
   type Provider,
   ProviderError,
-  ProviderRegistry,
-  ProviderUnauthorized
+  ProviderUnauthorized,
+  type RegisterListings
 } from "@data-manager/core"
 import { DatabentoProvider, HistoricalClient } from "@data-manager/providers-databento"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Redacted, Result, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import type { LoadedConfig } from "./ConfigFile.ts"
 import { loadConfig, withStoreOf } from "./Database.ts"
+import * as ProviderPackages from "./ProviderPackages.ts"
 import type { Session } from "./Session.ts"
 
-/** Every enabled provider. One that cannot be made, such as for want of a key, fails the layer. */
-const layer = (
-  session: Session,
-  loaded: LoadedConfig
-): Layer.Layer<ProviderRegistry, ConfigError | ProviderError, MarketStore> =>
-  Layer.unwrap(
-    Effect.gen(function* () {
-      const store = yield* MarketStore
-      const providers: Array<Provider> = []
-      if (loaded.config.providers.databento.enabled) providers.push(yield* databento(session, loaded, store))
-      return ProviderRegistry.layer(providers)
-    })
-  )
+/** A provider, and what is asked of it where nobody says more. */
+export interface ConfiguredProvider {
+  readonly provider: Provider
+  readonly datasets: ReadonlyArray<string>
+}
 
-const databento = Effect.fnUntraced(function* (
-  session: Session,
-  loaded: LoadedConfig,
-  store: MarketStore["Service"]
-) {
-  const { apiKeyEnv, historicalUrl } = loaded.config.providers.databento
+/** A provider that could not be made. */
+export interface FailedProvider {
+  readonly id: string
+  readonly error: ConfigError | ProviderError
+}
+
+/** A provider that is ready to be made. */
+interface Source {
+  readonly datasets: ReadonlyArray<string>
+  readonly make: (
+    register: RegisterListings
+  ) => Effect.Effect<Provider, ConfigError | ProviderError, Scope.Scope>
+}
+
+/** What is enabled, by id; the built-in ones first. */
+type Sources = ReadonlyMap<string, Effect.Effect<Source, ConfigError | ProviderError>>
+
+const sourcesOf = (session: Session, loaded: LoadedConfig): Sources => {
+  const { providerPackages, providers } = loaded.config
+  const sources = new Map<string, Effect.Effect<Source, ConfigError | ProviderError>>()
+  if (providers.databento.enabled) sources.set("databento", databento(session, loaded))
+  for (const [id, { enabled }] of Object.entries(providerPackages))
+    if (enabled) sources.set(id, ProviderPackages.load(session, loaded, id))
+  return sources
+}
+
+const databento = (session: Session, loaded: LoadedConfig): Effect.Effect<Source, ProviderError> => {
+  const { apiKeyEnv, datasets, historicalUrl } = loaded.config.providers.databento
   const key = session.env[apiKeyEnv]
   if (key === undefined || key.trim() === "")
-    return yield* new ProviderError({
-      provider: "databento",
-      operation: "read the API key",
-      reason: new ProviderUnauthorized({
-        detail: `the environment variable ${apiKeyEnv} is not set`,
-        hint: `export ${apiKeyEnv}=db-..., or name another variable in [providers.databento] api_key_env`
+    return Effect.fail(
+      new ProviderError({
+        provider: "databento",
+        operation: "read the API key",
+        reason: new ProviderUnauthorized({
+          detail: `the environment variable ${apiKeyEnv} is not set`,
+          hint:
+            `export ${apiKeyEnv}=db-..., or name another variable in [providers.databento] api_key_env; without an ` +
+            "account there, write enabled = false in that table"
+        })
       })
-    })
-  const historical = yield* HistoricalClient.make({ key: Redacted.make(key), baseUrl: historicalUrl }).pipe(
-    Effect.provide(FetchHttpClient.layer)
-  )
-  return DatabentoProvider.make({
-    historical,
-    register: store.registerListings,
-    live: { apiKey: Redacted.make(key) }
+    )
+  return Effect.succeed({
+    datasets,
+    make: (register) =>
+      HistoricalClient.make({ key: Redacted.make(key), baseUrl: historicalUrl }).pipe(
+        Effect.provide(FetchHttpClient.layer),
+        Effect.map((historical) =>
+          DatabentoProvider.make({ historical, register, live: { apiKey: Redacted.make(key) } })
+        )
+      )
   })
-})
+}
 
-/** Runs `use` with the store, the registry and the providers of the configuration that the command line means. */
+/** The source of an id; without one the first. */
+const sourceOf = (
+  loaded: LoadedConfig,
+  sources: Sources,
+  id: string | undefined
+): Effect.Effect<Source, ConfigError | ProviderError> => {
+  const source = sources.get(id ?? [...sources.keys()][0] ?? "")
+  if (source !== undefined) return source
+  const known = sources.size === 0 ? "none" : [...sources.keys()].join(", ")
+  const { providerPackages, providers } = loaded.config
+  const isOff = id !== undefined && (Object.hasOwn(providerPackages, id) || Object.hasOwn(providers, id))
+  const problem =
+    id === undefined
+      ? "no provider is enabled"
+      : isOff
+        ? `the provider "${id}" is switched off, or not a part of this version; enabled: ${known}`
+        : `no provider "${id}"; configured: ${known}. One of another package needs [providers.${id}] package = "its npm name"`
+  const place = loaded.file ?? "providers"
+  return Effect.fail(new ConfigError({ source: place, issues: [{ key: "", problem }] }))
+}
+
+const make = (
+  source: Source
+): Effect.Effect<ConfiguredProvider, ConfigError | ProviderError, MarketStore | Scope.Scope> =>
+  Effect.gen(function* () {
+    const store = yield* MarketStore
+    return { provider: yield* source.make(store.registerListings), datasets: source.datasets }
+  })
+
+/** Runs `use` with the store and one provider of the configuration: that of the id, or else the first. */
+export const withProvider = <A, E, R>(
+  session: Session,
+  id: string | undefined,
+  use: (loaded: LoadedConfig, configured: ConfiguredProvider) => Effect.Effect<A, E, R>
+) =>
+  Effect.gen(function* () {
+    const loaded = yield* loadConfig(session)
+    const source = yield* sourceOf(loaded, sourcesOf(session, loaded), id)
+    const work = Effect.flatMap(make(source), (configured) => use(loaded, configured))
+    return yield* withStoreOf(session, loaded, Effect.scoped(work))
+  })
+
+/** Runs `use` with the store and every provider of the configuration; those that cannot be made are told beside. */
 export const withProviders = <A, E, R>(
   session: Session,
-  use: (loaded: LoadedConfig) => Effect.Effect<A, E, R>
+  use: (
+    loaded: LoadedConfig,
+    configured: ReadonlyArray<ConfiguredProvider>,
+    failed: ReadonlyArray<FailedProvider>
+  ) => Effect.Effect<A, E, R>
 ) =>
-  Effect.flatMap(loadConfig(session), (loaded) =>
-    withStoreOf(session, loaded, Effect.provide(use(loaded), layer(session, loaded)))
-  )
+  Effect.gen(function* () {
+    const loaded = yield* loadConfig(session)
+    const sources = sourcesOf(session, loaded)
+    const work = Effect.gen(function* () {
+      const configured: Array<ConfiguredProvider> = []
+      const failed: Array<FailedProvider> = []
+      for (const [id, source] of sources) {
+        const made = yield* Effect.result(Effect.flatMap(source, make))
+        if (Result.isSuccess(made)) configured.push(made.success)
+        else failed.push({ id, error: made.failure })
+      }
+      return yield* use(loaded, configured, failed)
+    })
+    return yield* withStoreOf(session, loaded, Effect.scoped(work))
+  })

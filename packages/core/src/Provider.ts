@@ -125,7 +125,10 @@ export interface Provider<R = never> {
   readonly capabilities: ProviderCapabilities
   /** Batches in index-clock order, whole groups, keys equal for any chunking. */
   readonly history: (request: HistoryRequest) => Stream.Stream<ProviderEvent, ProviderError, R>
-  /** Live data until interrupted; reconnects by itself, holes become `Gap`s. `from` asks for replay. */
+  /**
+   * Live data until interrupted; reconnects by itself, holes become `Gap`s. `from`, in time of the venue, asks for replay
+   * of what has happened since.
+   */
   readonly live: (
     selection: Selection,
     options?: { readonly from?: bigint | undefined }

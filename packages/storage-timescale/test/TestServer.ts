@@ -11,7 +11,7 @@ import pg from "pg"
 import { inject } from "vitest"
 import type { TestProject } from "vitest/node"
 import { EmbeddedServer } from "../src/embedded/index.ts"
-import { clientConfig, parse, type ServerAddress, toUrl } from "../src/PgServer.ts"
+import { clientConfig, negotiate, parse, type ServerAddress, toUrl } from "../src/PgServer.ts"
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -87,10 +87,15 @@ const execute = async (address: ServerAddress, sql: string): Promise<void> => {
   }
 }
 
-const create = async (server: ServerAddress, release: () => Promise<void>): Promise<TestDatabase> => {
+const create = async (
+  server: ServerAddress,
+  release: () => Promise<void>,
+  extension?: string
+): Promise<TestDatabase> => {
   const database = `test_${crypto.randomUUID().replaceAll("-", "")}`
   await execute(server, `CREATE DATABASE ${database}`)
   const address = { ...server, database }
+  if (extension !== undefined) await execute(address, `CREATE EXTENSION ${extension}`)
   return {
     address,
     url: Redacted.value(toUrl(address)),
@@ -101,9 +106,12 @@ const create = async (server: ServerAddress, release: () => Promise<void>): Prom
   }
 }
 
-/** A new, empty database on the embedded server, or on the server that `url` names. */
-export const createDatabase = async (url?: string): Promise<TestDatabase> => {
-  if (url !== undefined) return create(await Effect.runPromise(parse(url)), async () => {})
+/** A new, empty database on the embedded server, or on the server that `url` names, where it may get an extension. */
+export const createDatabase = async (url?: string, extension?: string): Promise<TestDatabase> => {
+  if (url !== undefined) {
+    const address = await Effect.runPromise(Effect.flatMap(parse(url), negotiate))
+    return create(address, async () => {}, extension)
+  }
   hold ??= acquire()
   const held = await hold
   held.databases += 1

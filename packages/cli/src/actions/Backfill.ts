@@ -5,7 +5,6 @@ import {
   type Decimal,
   type MarketSchema,
   type Provider,
-  ProviderRegistry,
   SymbolText,
   type SymbolType,
   TimeRange,
@@ -26,7 +25,7 @@ import type { LoadedConfig } from "../ConfigFile.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import { progressWriter } from "../Progress.ts"
-import { withProviders } from "../Providers.ts"
+import { type ConfiguredProvider, withProvider } from "../Providers.ts"
 import type { Session } from "../Session.ts"
 import { symbolTypeOf } from "../SymbolType.ts"
 
@@ -46,7 +45,10 @@ interface Options {
 }
 
 /** What is asked for, a request per dataset and kind of symbol. */
-const requestsOf = Effect.fnUntraced(function* (options: Options, datasets: ReadonlyArray<string>) {
+const requestsOf = Effect.fnUntraced(function* (
+  options: Options,
+  { provider, datasets }: ConfiguredProvider
+) {
   const { start, symbols } = options
   if (symbols.length === 0)
     return yield* new UsageError({ message: "no symbols: name some with -s, such as -s GLBX.MDP3:ESH6" })
@@ -64,7 +66,10 @@ const requestsOf = Effect.fnUntraced(function* (options: Options, datasets: Read
       return yield* new UsageError({
         message: `"${text}" names no dataset: write ${datasets[0] ?? "DATASET"}:${text}, or give --dataset`
       })
-    const stypeIn = options.stypeIn === "auto" ? symbolTypeOf(rawSymbol) : options.stypeIn
+    // A form that means something to one vendor is a name like any other to a provider that has no such forms.
+    const form = symbolTypeOf(rawSymbol)
+    const guess = provider.capabilities.symbolTypes.includes(form) ? form : "raw_symbol"
+    const stypeIn = options.stypeIn === "auto" ? guess : options.stypeIn
     const key = `${dataset} ${stypeIn}`
     requests.set(key, {
       dataset,
@@ -134,11 +139,15 @@ const fetchAll = Effect.fnUntraced(function* (
   } satisfies BackfillOutcome
 })
 
-const run = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig, options: Options) {
-  const { backfill, providers } = loaded.config
-  const registry = yield* ProviderRegistry
-  const provider = yield* registry.get(options.provider ?? registry.all[0]?.id ?? "databento")
-  const requests = yield* requestsOf(options, providers.databento.datasets)
+const run = Effect.fnUntraced(function* (
+  session: Session,
+  loaded: LoadedConfig,
+  configured: ConfiguredProvider,
+  options: Options
+) {
+  const { backfill } = loaded.config
+  const { provider } = configured
+  const requests = yield* requestsOf(options, configured)
   const unpriced = yield* Effect.forEach(requests, (request) =>
     Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
   )
@@ -167,4 +176,4 @@ const run = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig,
 })
 
 export const backfill = (session: Session, options: Options): Action =>
-  withProviders(session, (loaded) => run(session, loaded, options))
+  withProvider(session, options.provider, (loaded, configured) => run(session, loaded, configured, options))

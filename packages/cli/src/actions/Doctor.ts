@@ -11,6 +11,7 @@ import { dataDirectory, isEmbedded, loadConfig, withServer } from "../Database.t
 import { unhealthy } from "../ExitCode.ts"
 import { bytes, grouped } from "../NumberText.ts"
 import * as Output from "../Output.ts"
+import * as ProviderPackages from "../ProviderPackages.ts"
 import type { Session } from "../Session.ts"
 import { cells, printable } from "../Table.ts"
 
@@ -218,6 +219,18 @@ const serverChecks = (session: Session, loaded: LoadedConfig): Effect.Effect<Rea
     ]
   })
 
+/** Whether the packages of providers can be loaded. What they connect to is not asked. */
+const providerChecks = (session: Session, loaded: LoadedConfig): Effect.Effect<ReadonlyArray<Check>> =>
+  Effect.forEach(Object.entries(loaded.config.providerPackages), ([id, { enabled }]) => {
+    const name = `provider ${id}`
+    if (!enabled) return Effect.succeed(skipped(name, "switched off"))
+    return Effect.match(ProviderPackages.load(session, loaded, id), {
+      onSuccess: ({ description }) => ok(name, description),
+      onFailure: ({ message }) =>
+        failed(name, message, `install or correct it, or write enabled = false in [providers.${id}]`)
+    })
+  })
+
 const marks = { ok: "✓", warning: "!", failed: "✗", skipped: "-" } as const
 
 const checkLines = (checks: ReadonlyArray<Check>, session: Session): ReadonlyArray<string> => {
@@ -244,6 +257,7 @@ export const doctor = (session: Session): Action =>
     ]
     if (error === undefined) {
       if (isEmbedded(loaded)) checks.push(...(yield* embeddedChecks(dataDirectory(loaded))))
+      checks.push(...(yield* providerChecks(session, loaded)))
       checks.push(...(yield* serverChecks(session, loaded)))
     } else
       checks.push(...["server", ...serverNames].map((name) => skipped(name, "the configuration is wrong")))

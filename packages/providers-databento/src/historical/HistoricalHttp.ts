@@ -190,7 +190,8 @@ export class HistoricalHttp {
                   status: response.status,
                   body,
                   requestId: response.headers["request-id"],
-                  retryAfter: response.headers["retry-after"]
+                  retryAfter: response.headers["retry-after"],
+                  asked: HttpFailure.askedFor(call.params ?? {})
                 })
               )
             )

@@ -15,6 +15,8 @@ export interface ErrorReply {
   readonly body: string
   readonly requestId: string | undefined
   readonly retryAfter: string | undefined
+  /** What the request was for, where that can be told; the service's own texts do not name symbols. */
+  readonly asked?: string | undefined
 }
 
 /** Longest part of a foreign body that is repeated in a message. */
@@ -45,8 +47,30 @@ export const fromReply = (reply: ErrorReply): ProviderErrorReason => {
     default:
       return status >= 500
         ? new ProviderUnavailable({ detail, requestId })
-        : new ProviderBadRequest({ detail, requestId, hint: docs === undefined ? undefined : `see ${docs}` })
+        : new ProviderBadRequest({
+            detail: reply.asked === undefined ? detail : `${detail} (asked for ${reply.asked})`,
+            requestId,
+            hint: docs === undefined ? undefined : `see ${docs}`
+          })
   }
+}
+
+/** Symbols that are named in a message. */
+const MaxNamed = 10
+
+/** `DBEQ.BASIC trades AAPL, MSFT and 12 more`: dataset, schema and symbols of a request's parameters. */
+export const askedFor = ({
+  dataset,
+  schema,
+  symbols
+}: {
+  readonly [name: string]: string | undefined
+}): string | undefined => {
+  const list = symbols?.split(",") ?? []
+  const named = list.slice(0, MaxNamed).join(", ")
+  const more = list.length > MaxNamed ? ` and ${list.length - MaxNamed} more` : ""
+  const parts = [dataset, schema, `${named}${more}`].filter((part) => part !== undefined && part !== "")
+  return parts.length === 0 ? undefined : parts.join(" ")
 }
 
 /** `Retry-After` in seconds; the vendor's clients assume one second where it is missing. */

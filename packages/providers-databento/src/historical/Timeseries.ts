@@ -73,6 +73,8 @@ export class Timeseries {
       lead === 0n ? request : { ...request, range: { start: start > lead ? start - lead : 0n, end } }
     return Stream.unwrap(
       Effect.gen({ self: this }, function* (this: Timeseries) {
+        // As asked for: with its lead an empty range would be fetched, and paid for, in vain.
+        yield* checkData(path, request)
         const lists = yield* this.#lists(asked, options)
         const expected =
           options.verifyCount === true ? (yield* this.#metadata.recordCount(asked)).value : undefined

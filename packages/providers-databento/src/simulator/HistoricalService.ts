@@ -37,6 +37,8 @@ export interface HistoricalService {
   readonly jobs: BatchJobs
   /** Requests received so far whose path contains `path`. */
   readonly requests: (path: string) => number
+  /** Requests whose answers are under way. */
+  readonly open: () => number
 }
 
 /** Most bytes of a request's body; 2,000 symbols take a fraction. */
@@ -60,12 +62,17 @@ export const makeHistoricalService = (
       ...named("timeseries", timeseriesEndpoints(version))
     ])
     let received = 0
+    let open = 0
     const { certificate } = options
     const scheme = certificate === undefined ? "http" : "https"
     const onRequest = (request: http.IncomingMessage, response: http.ServerResponse): void => {
       const path = (request.url ?? "/").replace(/\?.*$/, "")
       counts.set(path, (counts.get(path) ?? 0) + 1)
       received += 1
+      open += 1
+      response.on("close", () => {
+        open -= 1
+      })
       response.setHeader("request-id", received.toString(16).padStart(32, "0"))
       response.on("error", () => {})
       request.on("error", () => {})
@@ -93,7 +100,8 @@ export const makeHistoricalService = (
       faults,
       jobs,
       requests: (path) =>
-        [...counts].reduce((sum, [known, count]) => (known.includes(path) ? sum + count : sum), 0)
+        [...counts].reduce((sum, [known, count]) => (known.includes(path) ? sum + count : sum), 0),
+      open: () => open
     }
   })
 

@@ -1,6 +1,7 @@
 /** What tests of live streams share: a registry, a faster clock, a reader. */
 import { type ListingClaim, LocalInstruments, type ProviderEvent, type TradeBatch } from "@data-manager/core"
-import { type Clock, Duration, Effect, Redacted } from "effect"
+import { FastClock } from "@data-manager/testing"
+import { type Clock, Effect, Redacted } from "effect"
 import type { LiveOptions } from "../../src/live/LiveOptions.ts"
 import { DATASET, KEY, TAPE_START } from "./Tape.ts"
 
@@ -27,43 +28,14 @@ export const options = (port: number, more: Partial<LiveOptions> = {}): LiveOpti
   ...more
 })
 
-/** How many times faster than real time `fastClock` runs. */
-const SPEED = 50
-
 /** A clock that begins a minute after the tape does and runs fast, so that backoff takes no time worth waiting for. */
-export const fastClock = (): Clock.Clock => {
-  const began = performance.now()
-  const nanos = (): bigint =>
-    TAPE_START + 60_000_000_000n + BigInt(Math.round((performance.now() - began) * SPEED * 1e6))
-  const millis = (): number => Number(nanos() / 1_000_000n)
-  return {
-    currentTimeMillisUnsafe: millis,
-    currentTimeMillis: Effect.sync(millis),
-    currentTimeNanosUnsafe: nanos,
-    currentTimeNanos: Effect.sync(nanos),
-    monotonicTimeNanosUnsafe: nanos,
-    monotonicTimeNanos: Effect.sync(nanos),
-    sleep: (duration) =>
-      Effect.callback<void>((resume) => {
-        const timer = setTimeout(() => resume(Effect.void), Duration.toMillis(duration) / SPEED)
-        return Effect.sync(() => clearTimeout(timer))
-      })
-  }
-}
+export const fastClock = (): Clock.Clock => FastClock.make(TAPE_START + 60_000_000_000n)
 
-/** Real milliseconds, whatever the clock of the test. */
-export const realSleep = (millis: number): Effect.Effect<void> =>
-  Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, millis)))
+export const { realSleep } = FastClock
 
 /** Waits, in real time, until something holds. */
 export const until = (holds: () => boolean, what: string): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    const began = performance.now()
-    while (!holds()) {
-      if (performance.now() - began > 12_000) return yield* Effect.die(new Error(`still not: ${what}`))
-      yield* realSleep(2)
-    }
-  })
+  FastClock.until(Effect.sync(holds), what)
 
 export const tradeBatches = (events: ReadonlyArray<ProviderEvent>): ReadonlyArray<TradeBatch> =>
   events.flatMap((event) =>
