@@ -16,6 +16,7 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
+import * as revisions from "./migrations/0002_revisions.ts"
 import { objectStatements } from "./objects/views.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
 
@@ -27,7 +28,10 @@ interface Migration {
 }
 
 /** Every migration, oldest first; versions count from 1 without holes. */
-export const migrations: ReadonlyArray<Migration> = [{ version: 1, name: "initial", ...initial }]
+export const migrations: ReadonlyArray<Migration> = [
+  { version: 1, name: "initial", ...initial },
+  { version: 2, name: "revisions", ...revisions }
+]
 
 /** Version of the schema that this program works with. */
 export const NEWEST_VERSION = migrations.length
