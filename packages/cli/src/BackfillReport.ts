@@ -42,8 +42,10 @@ const dollars = (cost: Decimal.Decimal | undefined): string => {
 }
 
 /** A row per plan. */
-export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): ReadonlyArray<string> =>
-  table(
+export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): ReadonlyArray<string> => {
+  // Of providers whose pace is known beforehand.
+  const isTimed = plans.some(({ estimate }) => estimate.seconds !== undefined)
+  return table(
     [
       { header: "dataset" },
       { header: "schema" },
@@ -51,9 +53,11 @@ export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): Reado
       { header: "from" },
       { header: "to" },
       { header: "chunks", align: "right" },
+      { header: "requests", align: "right" },
       { header: "records", align: "right" },
       { header: "bytes", align: "right" },
-      { header: "USD", align: "right" }
+      { header: "USD", align: "right" },
+      ...(isTimed ? [{ header: "time", align: "right" } as const] : [])
     ],
     plans.map(({ plan: { request, chunks }, estimate }) => {
       const symbols = [...new Set(chunks.flatMap((chunk) => chunk.symbols))]
@@ -69,13 +73,16 @@ export const planTable = (plans: ReadonlyArray<PricedPlan>, paint: Paint): Reado
         start === undefined ? "" : short(start),
         end === undefined ? "" : short(end),
         grouped(chunks.length),
+        grouped(estimate.requests),
         estimate.records === undefined ? "" : grouped(estimate.records),
         estimate.bytes === undefined ? "" : bytes(estimate.bytes),
-        dollars(estimate.costUsd)
+        dollars(estimate.costUsd),
+        ...(isTimed ? [estimate.seconds === undefined ? "" : seconds(estimate.seconds)] : [])
       ]
     }),
     paint
   )
+}
 
 /** Sentences about what is not fetched, and why. */
 export const planNotes = (plans: ReadonlyArray<PricedPlan>): ReadonlyArray<string> => [
@@ -87,6 +94,12 @@ export const planNotes = (plans: ReadonlyArray<PricedPlan>): ReadonlyArray<strin
   ),
   ...plans.flatMap(({ plan: { complete, request } }) =>
     complete.length === 0 ? [] : [`${request.dataset}: held already: ${symbolsText(complete)}`]
+  ),
+  ...plans.flatMap(({ plan: { revised, request } }) =>
+    revised.map(
+      ({ start, end }) =>
+        `${request.dataset} ${request.schema}: revised by the provider since it was fetched, so fetched again: ${short(start)} to ${short(end)}`
+    )
   ),
   ...plans.flatMap(({ plan: { skipped, request } }) =>
     skipped.expired === 0n
@@ -102,6 +115,18 @@ export const repeatCommand = (provider: string, chunk: BackfillPlan.BackfillChun
   return `dm backfill -p ${provider} --dataset ${dataset} -s '${symbols.join(",")}' --stype-in ${stypeIn} --schema ${schema} --start ${UnixNanos.toIso(range.start)} --end ${end}`
 }
 
+/** Symbols that were asked for and that no chunk knew; for programs that should not take nothing for an answer. */
+export const unknownSymbols = ({ done, failed }: BackfillOutcome): ReadonlyArray<string> => {
+  const unknown = new Set(done.flatMap((summary) => summary.unknown))
+  for (const { chunk, unknown: here, known } of done) {
+    if (unknown.size === 0) break
+    const absent = new Set(here)
+    if (!known) for (const symbol of chunk.symbols) if (!absent.has(symbol)) unknown.delete(symbol)
+  }
+  for (const { chunk } of failed) for (const symbol of chunk.symbols) unknown.delete(symbol)
+  return [...unknown]
+}
+
 /** Sentences at the end. */
 export const outcomeNotes = (provider: string, outcome: BackfillOutcome): ReadonlyArray<string> => {
   const { done, failed, seconds: elapsed } = outcome
@@ -110,7 +135,10 @@ export const outcomeNotes = (provider: string, outcome: BackfillOutcome): Readon
   const inserted = sum((summary) => summary.inserted)
   const known = sum((summary) => summary.duplicates)
   const conflicts = sum((summary) => summary.conflicts)
-  const unknown = [...new Set(done.flatMap((summary) => summary.unknown))]
+  const never = unknownSymbols(outcome)
+  const unknown = [...new Set(done.flatMap((summary) => summary.unknown))].filter(
+    (symbol) => !never.includes(symbol)
+  )
   const fetched = done.filter((summary) => !summary.known).length
   const before = done.length - fetched
   const speed = inserted > 0 && elapsed >= 0.1 ? `, ${rate(inserted, elapsed)}` : ""
@@ -119,7 +147,13 @@ export const outcomeNotes = (provider: string, outcome: BackfillOutcome): Readon
       (known > 0 ? `; ${plural(known, "row")} known before` : ""),
     ...(before > 0 ? [`${plural(before, "chunk")} fetched before`] : []),
     ...(conflicts > 0 ? [`${plural(conflicts, "row")} replaced stored ones of other content`] : []),
-    ...(unknown.length > 0 ? [`not known to the provider in this time: ${symbolsText(unknown)}`] : []),
+    ...(unknown.length > 0 ? [`not listed for all of this time: ${symbolsText(unknown)}`] : []),
+    ...(never.length > 0
+      ? [
+          `not known to the provider in this time: ${symbolsText(never)}; ` +
+            "check the spelling (`dm symbols discover` asks for what is listed), --dataset and --stype-in"
+        ]
+      : []),
     ...(failed.length > 0
       ? [
           `${plural(failed.length, "chunk")} failed; to fetch them again:`,
@@ -142,6 +176,7 @@ export const planJson = ({ plan, estimate }: PricedPlan): object => ({
   chunks: plan.chunks.map((chunk) => ({ symbols: chunk.symbols, ...rangeJson(chunk.range) })),
   complete: plan.complete,
   outside: plan.outside.map(rangeJson),
+  revised: plan.revised.map(rangeJson),
   skipped_seconds: {
     held: Number(plan.skipped.held / UnixNanos.PerSecond),
     expired: Number(plan.skipped.expired / UnixNanos.PerSecond),
@@ -156,7 +191,8 @@ export const planJson = ({ plan, estimate }: PricedPlan): object => ({
   requests: estimate.requests,
   records: estimate.records === undefined ? null : Number(estimate.records),
   bytes: estimate.bytes === undefined ? null : Number(estimate.bytes),
-  cost_usd: estimate.costUsd === undefined ? null : Decimal.format(estimate.costUsd)
+  cost_usd: estimate.costUsd === undefined ? null : Decimal.format(estimate.costUsd),
+  seconds: estimate.seconds ?? null
 })
 
 /** The whole backfill for programs. */
@@ -188,6 +224,7 @@ export const outcomeJson = (
           error: error.message,
           repeat: repeatCommand(provider, chunk)
         })),
+        unknown: unknownSymbols(outcome),
         seconds: outcome.seconds
       })
 })

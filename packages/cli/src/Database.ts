@@ -98,7 +98,10 @@ export const withStoreOf = <A, E, R>(
 ): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
   Effect.provide(
     effect,
-    InstrumentRegistry.layerWith({ configured }).pipe(Layer.provideMerge(storeLayer(loaded)))
+    InstrumentRegistry.layerWith({
+      configured,
+      databaseOverrides: loaded.config.symbols.databaseEnabled
+    }).pipe(Layer.provideMerge(storeLayer(loaded)))
   ).pipe(withLogs(session, loaded))
 
 /** Runs an effect with the migrations of a configuration's database, whose schema need not be there. */

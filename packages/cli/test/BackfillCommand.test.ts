@@ -1,5 +1,7 @@
 /** `dm backfill` and `dm symbols discover` as real processes against `dm sim databento`. */
 import { once } from "node:events"
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
 import { SIMULATOR_KEY } from "@data-manager/providers-databento/simulator"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { jsonLines, outcome, Workplace } from "./Dm.ts"
@@ -19,10 +21,12 @@ beforeAll(async () => {
     DM_PROVIDERS_DATABENTO_DATASETS: "DBEQ.BASIC",
     DM_BACKFILL_CHUNK_SIZE_DAYS: "1"
   }
+  await startLine(http_port)
   assert.strictEqual((await place.run(["migrate", "--up"])).code, 0)
 }, 60_000)
 
 afterAll(async () => {
+  await line.close()
   const ended = once(simulator, "close")
   simulator.kill("SIGTERM")
   await ended
@@ -33,6 +37,56 @@ const dm = (args: ReadonlyArray<string>, more: Record<string, string> = {}) =>
   place.run(args, { env: { ...env, ...more } })
 
 const day = ["--start", "2026-01-05", "--end", "2026-01-06"]
+
+/** The same service behind a line that can cut replies with data, or give days another date of last modification. */
+const line = {
+  url: "",
+  cut: false,
+  modified: undefined as string | undefined,
+  close: async (): Promise<void> => {}
+}
+
+const textOf = async (reply: IncomingMessage): Promise<string> => {
+  let text = ""
+  for await (const chunk of reply) text += String(chunk)
+  return text
+}
+
+const passOn = async (path: string, reply: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const { "content-length": _, ...headers } = reply.headers
+  response.writeHead(reply.statusCode ?? 500, headers)
+  if (path.includes("timeseries") && line.cut) {
+    const [chunk] = await once(reply, "data")
+    reply.destroy()
+    response.write(chunk.subarray(0, 100), () => response.destroy())
+  } else if (path.includes("condition") && line.modified !== undefined)
+    response.end(
+      (await textOf(reply)).replaceAll(
+        /"last_modified_date":"[^"]*"/g,
+        `"last_modified_date":"${line.modified}"`
+      )
+    )
+  else reply.pipe(response)
+}
+
+const startLine = async (port: number): Promise<void> => {
+  const server = createServer((request, response) => {
+    const { method, headers, url: path = "" } = request
+    const forwarded = httpRequest(
+      { port, path, method, headers },
+      (reply) => void passOn(path, reply, response)
+    )
+    request.pipe(forwarded)
+  })
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  line.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  line.close = () =>
+    new Promise((done) => {
+      server.closeAllConnections()
+      server.close(() => done())
+    })
+}
 
 /** Rows of the store, every one of them. */
 const storedTrades = async (symbol: string): Promise<ReadonlyArray<string>> => {
@@ -63,19 +117,52 @@ describe("dm backfill", () => {
     )
   }, 60_000)
 
-  it("tells a chunk that fails with the command that repeats it, and goes on with the others", async () => {
+  it("goes on with what the provider knows, and says which symbols it does not", async () => {
     const { code, stdout, stderr } = await dm(["backfill", "-s", "AC,NOPE", ...day])
-    // One request for both: the service answers for what it knows.
-    assert.strictEqual(code, 0, stderr)
-    assert.include(stdout, "not known to the provider in this time: NOPE")
-    const alone = await dm(["backfill", "-s", "AC,NOPE", ...day])
+    assert.strictEqual(code, 1, stderr)
+    assert.include(stdout, "not known to the provider in this time: NOPE; check the spelling")
+    const alone = await dm(["backfill", "-s", "AC,NOPE", ...day, "--json"])
     assert.strictEqual(alone.code, 1)
-    assert.include(alone.stdout, "held already: AC")
-    assert.match(
-      alone.stdout,
-      /dm backfill -p databento --dataset DBEQ\.BASIC -s 'NOPE' --stype-in raw_symbol/
+    const { plans, failed, unknown } = JSON.parse(alone.stdout)
+    assert.deepStrictEqual([plans[0].complete, failed, unknown], [["AC"], [], ["NOPE"]])
+    // Their price is nothing, so that a limit does not stand in the way of the others.
+    const limited = await dm(["backfill", "-s", "NOPE", ...day, "--max-cost", "0", "--json"])
+    assert.strictEqual(JSON.parse(limited.stdout).plans[0].cost_usd, "0")
+  }, 60_000)
+
+  it("tells a chunk that fails with the command that repeats it", async () => {
+    const args = ["backfill", "-s", "AE", "--schema", "trades", ...day]
+    line.cut = true
+    const failed = await dm(args, { DM_PROVIDERS_DATABENTO_HISTORICAL_URL: line.url })
+    line.cut = false
+    assert.strictEqual(failed.code, 1, failed.stderr)
+    const repeat = /^ {2}dm (backfill -p databento .*)$/m.exec(failed.stdout)?.[1]
+    assert.include(repeat, "--dataset DBEQ.BASIC -s 'AE' --stype-in raw_symbol --schema trades")
+    const words = repeat!.split(" ").map((word) => word.replaceAll("'", ""))
+    const repeated = await dm([...words, "--json"])
+    assert.strictEqual(repeated.code, 0, repeated.stderr)
+    assert.isAbove(JSON.parse(repeated.stdout).chunks[0].inserted, 0)
+  }, 60_000)
+
+  it("fetches again what the provider has revised, once", async () => {
+    const through = { DM_PROVIDERS_DATABENTO_HISTORICAL_URL: line.url }
+    const args = ["backfill", "-s", "AF", ...day]
+    const first = JSON.parse((await dm([...args, "--json"], through)).stdout)
+    assert.isAbove(first.chunks[0].inserted, 0)
+    line.modified = "2026-03-01"
+    const revised = await dm([...args, "--dry-run"], through)
+    assert.include(
+      revised.stdout,
+      "revised by the provider since it was fetched, so fetched again: 2026-01-05"
     )
-    assert.include(alone.stderr, "None of the symbols could be resolved")
+    const second = JSON.parse((await dm([...args, "--json"], through)).stdout)
+    assert.deepStrictEqual(
+      [second.chunks[0].inserted, second.chunks[0].duplicates],
+      [0, first.chunks[0].inserted]
+    )
+    const third = await dm(args, through)
+    assert.include(third.stdout, "nothing to fetch")
+    line.modified = undefined
   }, 60_000)
 
   it("answers a missing or wrong key, a limit and words that make no sense", async () => {

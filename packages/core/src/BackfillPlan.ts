@@ -8,7 +8,7 @@
 import * as Coverage from "./Coverage.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
-import type { HistoryRequest, Selection } from "./Provider.ts"
+import type { HistoryRequest, Revision, Selection } from "./Provider.ts"
 import * as TimeRange from "./TimeRange.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -43,12 +43,16 @@ export interface PlanInput {
   readonly maxSymbols: number
   /** Now, ns: a `none` that has expired is asked again. */
   readonly now: bigint
+  /** How the provider has the data now, where it tells. */
+  readonly revisions?: ReadonlyArray<Revision> | undefined
 }
 
 /** A part of a plan: one request of the provider. */
 export interface BackfillChunk extends HistoryRequest {
   /** From 0, in the order in which chunks are fetched: oldest first. */
   readonly index: number
+  /** The revisions that the provider told for this time. */
+  readonly revision?: string | undefined
 }
 
 /** What is to be fetched, and what is not, and why. */
@@ -59,23 +63,30 @@ export interface BackfillPlan {
   readonly outside: Coverage.RangeSet
   /** Symbols of which everything is held or settled. */
   readonly complete: ReadonlyArray<string>
+  /** Time of which the provider has revised something since it was fetched: fetched again. */
+  readonly revised: Coverage.RangeSet
+  /** The instruments of each symbol, as far as listings told. */
+  readonly meant: PlanInput["meant"]
   /** Times of symbols that are not fetched because they are settled, in nanoseconds over all symbols. */
   readonly skipped: { readonly held: bigint; readonly expired: bigint; readonly none: bigint }
 }
 
 /** Makes the plan. */
 export const plan = (input: PlanInput): BackfillPlan => {
-  const { request, available } = input
+  const { request, available, meant } = input
   const wanted = TimeRange.intersect(request.range, available)
   const outside = Coverage.subtract([request.range], [available])
   const skipped = { held: 0n, expired: 0n, none: 0n }
   if (wanted === undefined || request.symbols.length === 0)
-    return { request, chunks: [], outside, complete: [], skipped }
+    return { request, chunks: [], outside, complete: [], revised: [], meant, skipped }
   const spansOf = spansByInstrument(input.spans, request.schema)
   const groups = new Map<string, { readonly holes: Coverage.RangeSet; readonly symbols: Array<string> }>()
   const complete: Array<string> = []
+  const revised: Array<TimeRange.TimeRange> = []
   for (const symbol of new Set(request.symbols)) {
     const holes = holesOf(input, symbol, wanted, spansOf, skipped)
+    for (const { instrument } of meant.get(symbol) ?? [])
+      revised.push(...revisedIn(spansOf.get(instrument) ?? [], holes))
     if (holes.length === 0) {
       complete.push(symbol)
       continue
@@ -85,14 +96,40 @@ export const plan = (input: PlanInput): BackfillPlan => {
     if (group === undefined) groups.set(key, { holes, symbols: [symbol] })
     else group.symbols.push(symbol)
   }
+  const revisionOf = revisionTexts(input)
   const chunks = [...groups.values()].flatMap(({ holes, symbols }) => chunksOf(input, holes, symbols))
   chunks.sort((a, b) => (a.range.start < b.range.start ? -1 : a.range.start > b.range.start ? 1 : 0))
   return {
     request,
-    chunks: chunks.map((chunk, index) => ({ ...chunk, index })),
+    chunks: chunks.map((chunk, index) => ({ ...chunk, index, revision: revisionOf(chunk.range) })),
     outside,
     complete,
+    revised: Coverage.ranges(revised),
+    meant,
     skipped
+  }
+}
+
+/** The part of `holes` that was held until the provider revised it. */
+const revisedIn = (
+  spans: ReadonlyArray<Coverage.CoverageSpan>,
+  holes: Coverage.RangeSet
+): Coverage.RangeSet => {
+  const revised = spans.filter(({ state, cause }) => state === "missing" && cause === Coverage.Revised)
+  return Coverage.intersect(holes, Coverage.ranges(revised.map(({ range }) => range)))
+}
+
+/** The revisions of a time as one text; undefined where the provider tells none. Many chunks are of the same time. */
+const revisionTexts = ({ revisions = [] }: PlanInput) => {
+  const known = new Map<string, string | undefined>()
+  return (range: TimeRange.TimeRange): string | undefined => {
+    if (revisions.length === 0) return undefined
+    const key = `${range.start} ${range.end}`
+    if (known.has(key)) return known.get(key)
+    const told = revisions.filter((one) => TimeRange.overlaps(one.range, range)).map((one) => one.revision)
+    const text = told.length === 0 ? undefined : [...new Set(told)].join()
+    known.set(key, text)
+    return text
   }
 }
 
@@ -119,10 +156,13 @@ const holesOf = (
 ): Coverage.RangeSet => {
   let holes = Coverage.ranges([wanted])
   for (const { instrument, valid } of meant.get(symbol) ?? []) {
-    const within = TimeRange.intersect(valid, wanted)
     const spans = spansOf.get(instrument)
-    if (within === undefined || spans === undefined) continue
-    const { held, expired, none } = Coverage.resolve(spans, within, now)
+    if (spans === undefined) continue
+    // That there is nothing under a name is said of times in which it is not listed, too.
+    const { none } = Coverage.resolve(spans, wanted, now)
+    const within = TimeRange.intersect(valid, wanted)
+    const { held, expired } =
+      within === undefined ? { held: [], expired: [] } : Coverage.resolve(spans, within, now)
     const settled = [
       ...(request.again === true ? [] : held),
       ...(request.includeExpired === true ? [] : expired),

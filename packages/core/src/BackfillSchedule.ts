@@ -99,9 +99,7 @@ const runProvider = Effect.fnUntraced(function* (provider: Provider, options: Ba
     })
   const plans: Array<BackfillPlan> = []
   for (const request of requests) plans.push(yield* Backfill.prepare(provider, request, options))
-  const estimate = Backfill.sumEstimates(
-    yield* Effect.forEach(plans, (plan) => Backfill.estimate(provider, plan))
-  )
+  const estimate = Backfill.sumEstimates(yield* Backfill.estimatePlans(provider, plans, options.maxCostUsd))
   yield* Backfill.checkBudget(provider, estimate, options.maxCostUsd)
   const failed: Array<ProviderReport["failed"][number]> = []
   let [chunks, inserted] = [0, 0]

@@ -86,6 +86,8 @@ const view = (type: ColumnType, buffer: ArrayBuffer, offset: number, length: num
 export interface ColumnSet<L extends BatchLayout> {
   readonly buffer: ArrayBuffer
   readonly capacity: number
+  /** See `ColumnViews`. */
+  readonly room?: number | undefined
   readonly columns: Columns<L>
   readonly words: ColumnWords<L>
 }
@@ -94,6 +96,35 @@ export interface ColumnSet<L extends BatchLayout> {
 export interface ColumnViews<L extends BatchLayout> extends Pick<ColumnSet<L>, "columns" | "words"> {
   /** The one buffer that holds every column; undefined where that is not known. Asking each column costs more than a row. */
   readonly buffer?: ArrayBuffer | undefined
+  /** Rows the buffer has room for, where every column begins at its place in the layout; 0 or undefined: elsewhere. */
+  readonly room?: number | undefined
+}
+
+/** Columns in their places. Objects that are made from these by copying properties have no `room`: they may differ. */
+class LaidOut<L extends BatchLayout> implements ColumnSet<L> {
+  readonly buffer: ArrayBuffer
+  readonly capacity: number
+  readonly columns: Columns<L>
+  readonly words: ColumnWords<L>
+  readonly #room: number
+
+  constructor(
+    buffer: ArrayBuffer,
+    capacity: number,
+    columns: Columns<L>,
+    words: ColumnWords<L>,
+    room: number
+  ) {
+    this.buffer = buffer
+    this.capacity = capacity
+    this.columns = columns
+    this.words = words
+    this.#room = room
+  }
+
+  get room(): number {
+    return this.#room
+  }
 }
 
 /** A layout worked out once: live data makes a batch of a few rows for every read of a socket. */
@@ -157,7 +188,7 @@ const allocateViews = <const L extends BatchLayout>(layout: L, rows: number): Co
     if (bytes === 8) words[name] = new Int32Array(buffer, offset, rows * lanes * 2)
     offset += room * lanes * bytes
   }
-  return { buffer, capacity: rows, columns: columns as Columns<L>, words: words as ColumnWords<L> }
+  return new LaidOut(buffer, rows, columns as Columns<L>, words as ColumnWords<L>, room)
 }
 
 /** The first `rows` rows of a column set: the set itself where those are all. Shares the memory. */
@@ -183,5 +214,8 @@ export const window = <const L extends BatchLayout>(
     columns[name] = set.columns[name as keyof L].subarray(from, to)
     if (bytes === 8) words[name] = (set.words as Record<string, Int32Array>)[name]!.subarray(from * 2, to * 2)
   }
-  return { columns: columns as Columns<L>, words: words as ColumnWords<L>, buffer: set.buffer }
+  const { buffer, room } = set
+  if (start > 0 || buffer === undefined || room === undefined)
+    return { columns: columns as Columns<L>, words: words as ColumnWords<L>, buffer }
+  return new LaidOut(buffer, end, columns as Columns<L>, words as ColumnWords<L>, room)
 }

@@ -79,6 +79,9 @@ export type CoverageState = "held" | "missing" | "none" | "expired"
 /** Precedence where states overlap, strongest first. */
 export const states: ReadonlyArray<CoverageState> = ["held", "expired", "none", "missing"]
 
+/** Cause of time that is missing because the provider has revised its data since it was fetched. */
+export const Revised = "revised"
+
 /** One range in one state. Times are on the index clock of the dataset and schema, whole microseconds. */
 export interface CoverageSpan {
   readonly instrument: InstrumentId

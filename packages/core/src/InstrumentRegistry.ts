@@ -37,7 +37,10 @@ export class InstrumentRegistry extends Context.Service<
     readonly resolve: (text: string, range?: TimeRange) => Effect.Effect<Instrument, StoreError>
     readonly get: (id: InstrumentId) => Effect.Effect<Instrument | undefined, StoreError>
     readonly directory: Effect.Effect<InstrumentDirectory, StoreError>
+    /** What changes from the first look of the stream on, by this program or any other on the same database. */
     readonly changes: Stream.Stream<RegistryChange, StoreError>
+    /** The same, with every entry of the first look as `Added`: what a service follows, so that nothing falls in between. */
+    readonly follow: Stream.Stream<RegistryChange, StoreError>
   }
 >()("@data-manager/core/InstrumentRegistry") {
   /** A registry over the store at hand; `RegistryOptions` add a configuration file's entries and the polling interval. */
@@ -85,6 +88,7 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
       cached === undefined ? reload : Effect.succeed(cached)
     )
     const change = changeEntry(store, all)
+    const looks = differences(all, options.pollInterval ?? "5 seconds")
     return {
       entries: (filter = {}) =>
         Effect.map(all, (entries) =>
@@ -114,7 +118,8 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
             : Effect.succeed(instrument)
         }),
       directory: Effect.map(tables, ({ directory }) => directory),
-      changes: changes(all, options.pollInterval ?? "5 seconds")
+      changes: Stream.drop(looks, 1).pipe(Stream.flattenIterable),
+      follow: Stream.flattenIterable(looks)
     }
   })
 
@@ -246,13 +251,24 @@ export const registryChanges = (
   return changes
 }
 
-const changes = (
+/**
+ * What each look finds different from the one before; the first one finds everything new. A look that a database cannot
+ * answer for a while is made again: a service that follows goes on.
+ */
+const differences = (
   all: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>,
   interval: Duration.Input
-): Stream.Stream<RegistryChange, StoreError> =>
-  Stream.fromEffectSchedule(all, Schedule.spaced(interval)).pipe(
+): Stream.Stream<ReadonlyArray<RegistryChange>, StoreError> => {
+  const look = all.pipe(
+    Effect.tapError((error) =>
+      error.isRetryable ? Effect.logWarning(`registry: ${error.message}; it will be read again`) : Effect.void
+    ),
+    Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced(interval) })
+  )
+  return Stream.fromEffectSchedule(look, Schedule.spaced(interval)).pipe(
     Stream.mapAccum(
-      (): ReadonlyArray<SymbolEntry> | undefined => undefined,
-      (before, after) => [after, before === undefined ? [] : registryChanges(before, after)] as const
+      (): ReadonlyArray<SymbolEntry> => [],
+      (before, after) => [after, [registryChanges(before, after)]] as const
     )
   )
+}

@@ -20,6 +20,7 @@ import type {
 } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
+import type { Revision } from "./Provider.ts"
 import type { QuoteBatch } from "./QuoteBatch.ts"
 import type { StoreError } from "./StoreError.ts"
 import type { Timeframe } from "./Timeframe.ts"
@@ -125,6 +126,15 @@ export interface ConflictRequest {
   readonly instruments?: ReadonlyArray<InstrumentId> | undefined
   readonly schema?: MarketSchema | undefined
   readonly range?: TimeRange | undefined
+}
+
+/** What a provider says about the state of its data. */
+export interface RevisionLook {
+  readonly provider: string
+  readonly dataset: string
+  readonly schema: MarketSchema
+  /** Without overlap; the same times at every look, such as UTC days. */
+  readonly revisions: ReadonlyArray<Revision>
 }
 
 /** Which rows to read. */
@@ -257,6 +267,12 @@ export class MarketStore extends Context.Service<
     readonly claimCoverage: (claims: ReadonlyArray<CoverageClaim>) => Effect.Effect<void, StoreError>
     /** Marks ranges as missing, none or expired. What is marked as expired is no longer held; held hides the others. */
     readonly markCoverage: (spans: ReadonlyArray<CoverageSpan>) => Effect.Effect<void, StoreError>
+    /**
+     * Notes in which revision a provider has the data of these times. Where it is another one than was noted before, held
+     * time of the dataset and schema is held no longer, but missing with the cause "revised"; the rows stay. Times that
+     * are noted for the first time change nothing.
+     */
+    readonly noteRevisions: (look: RevisionLook) => Effect.Effect<void, StoreError>
     /** Spans of the instruments that share time with the range, whole; of all instruments where the list is absent. */
     readonly coverage: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined

@@ -83,6 +83,13 @@ export interface Estimate {
   readonly seconds?: number | undefined
 }
 
+/** How the provider has the data of a time now: another text than at an earlier look says that it was revised since. */
+export interface Revision {
+  readonly range: TimeRange
+  /** Day of the last change, checksum of a file: compared, never understood. */
+  readonly revision: string
+}
+
 /** What a provider can do, so that planners need not try. */
 export interface ProviderCapabilities {
   readonly history: ReadonlyArray<MarketSchema>
@@ -132,5 +139,7 @@ export interface Provider<R = never> {
   readonly availableRange: (selection: Selection) => Effect.Effect<TimeRange, ProviderError, R>
   /** What a request would take, before anything is fetched or billed. */
   readonly estimate: (request: HistoryRequest) => Effect.Effect<Estimate, ProviderError, R>
+  /** How the data of a request stands, where the provider tells: what was revised since it was fetched is fetched again. */
+  readonly revisions?: (request: HistoryRequest) => Effect.Effect<ReadonlyArray<Revision>, ProviderError, R>
   readonly health: Effect.Effect<ProviderHealth, never, R>
 }

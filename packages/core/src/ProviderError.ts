@@ -29,6 +29,8 @@ export class ProviderBadRequest extends Data.TaggedError("ProviderBadRequest")<{
   readonly detail: string
   readonly hint?: string | undefined
   readonly requestId?: string | undefined
+  /** Symbols that mean nothing in the time asked for, where all of the request's are such and nothing else is wrong. */
+  readonly unknownSymbols?: ReadonlyArray<string> | undefined
 }> {}
 
 /** Bytes that are not what the protocol or format says; `offset` in the stream or file. */
@@ -84,3 +86,7 @@ export class ProviderError extends Data.TaggedError("ProviderError")<{
     return `${this.provider} ${this.operation}: ${reason.detail}${at}${id}${hint}`
   }
 }
+
+/** Whether a request failed because none of its symbols means anything in its time: there is nothing to fetch then. */
+export const isUnknownSymbols = ({ reason }: ProviderError): boolean =>
+  reason._tag === "ProviderBadRequest" && reason.unknownSymbols !== undefined

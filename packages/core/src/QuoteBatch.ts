@@ -84,13 +84,23 @@ export class QuoteBatch {
   readonly words: Layout.ColumnWords<typeof QuoteLayout>
   /** The one buffer that holds every column, where that is known. */
   readonly buffer: ArrayBuffer | undefined
+  readonly #room: number
 
   constructor(context: BatchContext, views: Layout.ColumnViews<typeof QuoteLayout>, length: number) {
     this.context = context
     this.columns = views.columns
     this.words = views.words
     this.buffer = views.buffer
+    this.#room = views.buffer === undefined ? 0 : (views.room ?? 0)
     this.length = length
+  }
+
+  /**
+   * Rows that `buffer` was laid out for, where every column begins at its place in the layout: at its bytes per row before
+   * it, times this. 0 where columns lie elsewhere, as those of a slice do.
+   */
+  get room(): number {
+    return this.#room
   }
 
   /** Rows `[start, end)` over the same memory. */

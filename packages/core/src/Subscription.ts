@@ -79,6 +79,8 @@ export interface SubscriptionInfo {
   readonly gaps: bigint
   /** Rows published that this reader has not come to yet. */
   readonly lag: bigint
+  /** Everything before this position is committed in the store, 0 where nobody says so: there history and stream meet. */
+  readonly durable: bigint
 }
 
 /** Rows held back, by cause: each row counts once, under the first condition that it failed. */

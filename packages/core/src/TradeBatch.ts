@@ -66,6 +66,7 @@ export class TradeBatch {
   readonly words: Layout.ColumnWords<typeof TradeLayout>
   /** The one buffer that holds every column, where that is known. */
   readonly buffer: ArrayBuffer | undefined
+  readonly #room: number
   /** Venue ids that are text, by row; only where `context.keyKind` is "text-hash". */
   readonly textIds: ReadonlyArray<string> | undefined
 
@@ -79,8 +80,17 @@ export class TradeBatch {
     this.columns = views.columns
     this.words = views.words
     this.buffer = views.buffer
+    this.#room = views.buffer === undefined ? 0 : (views.room ?? 0)
     this.length = length
     this.textIds = textIds
+  }
+
+  /**
+   * Rows that `buffer` was laid out for, where every column begins at its place in the layout: at its bytes per row before
+   * it, times this. 0 where columns lie elsewhere, as those of a slice do.
+   */
+  get room(): number {
+    return this.#room
   }
 
   /** Rows `[start, end)` over the same memory. */

@@ -71,6 +71,34 @@ describe("BatchBuilder", () => {
     )
   })
 
+  it("says how many rows its memory is laid out for, as long as every column is in its place", () => {
+    const places = (batch: TradeBatch): ReadonlyArray<number> => {
+      let bytes = 0
+      return Object.entries(TradeLayout).map(([name, { type }]) => {
+        const at = bytes * batch.room
+        bytes += Number(type.slice(1)) / 8
+        return batch.columns[name as keyof typeof TradeLayout].byteOffset - at
+      })
+    }
+    for (const [rows, room] of [
+      [64, 64],
+      [40, 64],
+      [15, 16],
+      [1, 8]
+    ] as const) {
+      const builder = tradeBuilder(context, 64)
+      put(builder, rows)
+      const batch = builder.flush()
+      assert.strictEqual(batch.room, room)
+      assert.isTrue(places(batch).every((distance) => distance === 0))
+      assert.strictEqual(batch.slice(0, 1).room, room)
+      if (rows > 1) assert.strictEqual(batch.slice(1).room, 0)
+      const { columns } = batch
+      const swapped = { ...batch, columns: { ...columns, price: columns.size } }
+      assert.strictEqual(new TradeBatch(context, swapped, rows).room, 0)
+    }
+  })
+
   it("gives zeros to the writer that follows a sparse flush", () => {
     const builder = tradeBuilder(batchContext({ provider: "test", dataset: "TEST" }), 1024)
     for (let i = 0; i < 3; i++) {

@@ -9,6 +9,8 @@ import {
   MarketStore,
   type RegistryOptions,
   registryChanges,
+  StoreError,
+  StoreUnavailable,
   type SymbolEntry,
   SymbolText
 } from "../src/index.ts"
@@ -26,14 +28,19 @@ const entry = (symbol: string, rest: Partial<SymbolEntry> = {}): SymbolEntry => 
   ...rest
 })
 
+const unreachable = new StoreError({
+  operation: "read symbols",
+  reason: new StoreUnavailable({ detail: "no connection", hint: "" })
+})
+
 /** What the registry needs of a store, over two arrays. */
-const setup = (stored: Array<SymbolEntry>, options: RegistryOptions = {}) => {
+const setup = (stored: Array<SymbolEntry>, options: RegistryOptions = {}, away = { now: false }) => {
   const instruments = new Map<number, Instrument>()
   const listings: Array<Listing> = []
   let loads = 0
   const store = Layer.mock(MarketStore)({
     capabilities,
-    symbolEntries: Effect.sync(() => [...stored]),
+    symbolEntries: Effect.suspend(() => (away.now ? Effect.fail(unreachable) : Effect.succeed([...stored]))),
     putSymbolEntries: (entries) =>
       Effect.sync(() => {
         for (const put of entries) {
@@ -189,6 +196,34 @@ describe("InstrumentRegistry", () => {
         [
           ["Added", "A:2"],
           ["Removed", "A:1"]
+        ]
+      )
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is followed from what there is, and through a database that is away", () => {
+    const stored = [entry("A:1"), entry("A:0", { removedAt: 1n })]
+    const away = { now: false }
+    const { layer } = setup(stored, { pollInterval: "1 second" }, away)
+    return Effect.gen(function* () {
+      const { follow } = yield* InstrumentRegistry
+      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(follow, 3)), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 second")
+      away.now = true
+      yield* TestClock.adjust("5 seconds")
+      stored.push(entry("A:2"))
+      away.now = false
+      yield* TestClock.adjust("2 seconds")
+      stored[2] = entry("A:2", { enabled: false })
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(
+        (yield* Fiber.join(seen)).map((change) => [change._tag, change.entry.symbol, change.entry.enabled]),
+        [
+          ["Added", "A:1", true],
+          ["Added", "A:2", true],
+          ["Changed", "A:2", false]
         ]
       )
     }).pipe(Effect.provide(layer))

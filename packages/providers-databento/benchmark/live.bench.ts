@@ -1,8 +1,9 @@
 /**
  * What a live session costs: a gateway in another process sends trades as fast as they are taken, the client decodes them
  * and hands batches to a stream. The yardstick reads the same bytes from a socket in the same way and gathers columns,
- * without protocol, instruments, memory of what was given, or Effect. Then the time from a lone trade's sending to its
- * batch, against a socket and decoder alone.
+ * without protocol, instruments, memory of what was given, or Effect. Then the time from a trade's sending to its batch, of
+ * lone ones and at 100,000 a second, against a socket and decoder alone; and how long a stream of 20,000 symbols takes to
+ * its first data, at its start and behind a break, with the simulator.
  *
  *     npm run bench -- databento/live
  *
@@ -17,6 +18,7 @@ import {
   batchContext,
   type Instrument,
   type ListingClaim,
+  LocalInstruments,
   type MarketBatch,
   SymbolText
 } from "@data-manager/core"
@@ -26,18 +28,27 @@ import { DbnBatches } from "../src/DbnBatches.ts"
 import { blankRecord, DbnDecoder, encodeMetadata, encodeRecord } from "../src/dbn/index.ts"
 import { READ_BYTES } from "../src/live/GatewaySocket.ts"
 import { liveEvents } from "../src/live/LiveFeed.ts"
+import { CatalogueBuilder } from "../src/simulator/Catalogue.ts"
+import { DatabentoSimulator, SIMULATOR_KEY } from "../src/simulator/DatabentoSimulator.ts"
 import { SyntheticMarket } from "../src/simulator/SyntheticMarket.ts"
 
 const Rows = 6_000_000
 const Rounds = 5
 const Pings = 1000
+/** Trades of the paced stream: two seconds at this rate. */
+const PacedRate = 100_000
+const Paced = 2 * PacedRate
+/** Symbols of the stream that breaks. */
+const ManySymbols = 20_000
 /** The default of live streams, for both. */
 const BatchRows = 5632
 const dataset = "DBEQ.BASIC"
 /** How the sender is told which of its ports does what. */
-const kinds = ["liveTrades", "plainTrades", "livePings", "plainPings"] as const
+const kinds = ["liveTrades", "plainTrades", "livePings", "plainPings", "livePaced", "plainPaced"] as const
 type Kind = (typeof kinds)[number]
-type Ports = { readonly [K in Kind]: number }
+type Ports = { readonly [K in Kind | "simulator"]: number }
+
+const manySymbols = new SyntheticMarket({ trades: 40_000, symbols: ManySymbols, dataset })
 
 const concat = (chunks: Iterable<Uint8Array>): Uint8Array => Buffer.concat([...chunks])
 
@@ -93,6 +104,29 @@ const sendPings = (socket: Socket): void => {
   socket.on("close", () => clearInterval(timer))
 }
 
+/** As many trades every millisecond as the rate asks for; of each, ts_recv is the moment of sending. */
+const sendPaced = (socket: Socket): void => {
+  const record = encodeRecord(blankRecord("trade", { action: "T", instrumentId: 1, publisherId: 39 }), {
+    version: 3
+  })
+  const began = process.hrtime.bigint()
+  let sent = 0
+  const timer = setInterval(() => {
+    const now = process.hrtime.bigint()
+    const due = Math.min(Paced, Number(((now - began) * BigInt(PacedRate)) / 1_000_000_000n))
+    const bytes = new Uint8Array((due - sent) * record.length)
+    const view = new DataView(bytes.buffer)
+    for (let at = 0; at < bytes.length; at += record.length) {
+      bytes.set(record, at)
+      view.setBigUint64(at + 8, BigInt(sent++ * 1000), true)
+      view.setBigUint64(at + 32, now, true)
+    }
+    if (bytes.length > 0) socket.write(bytes)
+    if (sent === Paced) clearInterval(timer)
+  }, 1)
+  socket.on("close", () => clearInterval(timer))
+}
+
 const send = async (): Promise<void> => {
   const bytes = tradeBytes()
   const serve: { readonly [K in Kind]: (socket: Socket) => Promise<void> | void } = {
@@ -113,6 +147,15 @@ const send = async (): Promise<void> => {
     plainPings: (socket) => {
       socket.write(header)
       sendPings(socket)
+    },
+    livePaced: async (socket) => {
+      await welcome(socket)
+      socket.write(header)
+      sendPaced(socket)
+    },
+    plainPaced: (socket) => {
+      socket.write(header)
+      sendPaced(socket)
     }
   }
   const ports: { [kind: string]: number } = {}
@@ -127,7 +170,18 @@ const send = async (): Promise<void> => {
         resolve()
       })
     })
-  process.send?.(ports)
+  await Effect.runPromise(
+    Effect.scoped(
+      Effect.gen(function* () {
+        const catalogue = new CatalogueBuilder().addSynthetic(manySymbols).build()
+        const simulator = yield* DatabentoSimulator.make({ catalogue })
+        // The first session breaks after a tenth of the day, every other one is sound.
+        simulator.live.faults.next({ type: "eof", afterRecords: 4_000 })
+        process.send?.({ ...ports, simulator: simulator.live.port })
+        yield* Effect.never
+      })
+    )
+  )
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -267,16 +321,55 @@ const reading = async (reader: typeof bytesOfSocket, port: number): Promise<numb
   return Math.min(performance.now() - wall, cpuMillis() - cpu)
 }
 
-/** Microseconds from sending to batch, of every trade but the first hundred. */
-const latencies = async (reader: typeof live, port: number): Promise<Array<number>> => {
+/** Microseconds from sending to batch, of every trade but the first tenth. */
+const latencies = async (reader: typeof live, port: number, count: number): Promise<Array<number>> => {
   const micros: Array<number> = []
   await reader(port, (batch) => {
     if (batch._tag !== "TradeBatch") return true
     const now = process.hrtime.bigint()
     for (const sent of batch.columns.tsRecv) micros.push(Number(now - sent) / 1000)
-    return micros.length < Pings
+    return micros.length < count
   })
-  return micros.slice(100)
+  return micros.slice(count / 10)
+}
+
+/** Seconds to the first rows of a stream of many symbols: from its start, and from the last rows before a break. */
+const firstData = async (port: number): Promise<{ readonly start: number; readonly reconnect: number }> => {
+  const began = performance.now()
+  let first: number | undefined
+  let last = began
+  let isBroken = false
+  let reconnect: number | undefined
+  await Effect.runPromise(
+    liveEvents({
+      apiKey: Redacted.make(SIMULATOR_KEY),
+      dataset,
+      subscriptions: [
+        {
+          schema: "trades",
+          stypeIn: "raw_symbol",
+          symbols: manySymbols.instruments.map(({ symbol }) => symbol)
+        }
+      ],
+      address: { host: "127.0.0.1", port },
+      register: LocalInstruments.make().register
+    }).pipe(
+      Stream.runForEachWhile((event) =>
+        Effect.sync(() => {
+          // The simulated day is over: what the break has cost is a gap, and comes before the next rows.
+          if (event._tag === "Gap") isBroken = true
+          if (event._tag !== "Batch") return true
+          const now = performance.now()
+          first ??= now
+          if (isBroken) reconnect = (now - last) / 1000
+          last = now
+          return reconnect === undefined
+        })
+      ),
+      Effect.provide(Logger.layer([]))
+    )
+  )
+  return { start: (first! - began) / 1000, reconnect: reconnect! }
 }
 
 const quantile = (values: ReadonlyArray<number>, share: number): number =>
@@ -324,15 +417,21 @@ const measure = async (ports: Ports): Promise<number> => {
     0.5
   )
 
-  for (const [name, reader, port] of [
-    ["live session", live, ports.livePings],
-    ["socket and decoder alone", plain, ports.plainPings]
-  ] as const) {
-    const micros = await latencies(reader, port)
+  const told = (name: string, micros: ReadonlyArray<number>, what: string): void =>
     console.log(
-      `${name.padEnd(34)} ${[0.5, 0.9, 0.99].map((share) => `p${share * 100} ${quantile(micros, share).toFixed(0)}`).join(", ")} us from sending a lone trade to its batch`
+      `${name.padEnd(34)} ${[0.5, 0.9, 0.99].map((share) => `p${share * 100} ${quantile(micros, share).toFixed(0)}`).join(", ")} us from sending ${what} to its batch`
     )
-  }
+  told("live session", await latencies(live, ports.livePings, Pings), "a lone trade")
+  told("socket and decoder alone", await latencies(plain, ports.plainPings, Pings), "a lone trade")
+  const at = `a trade of ${PacedRate.toLocaleString("en")}/s`
+  const paced = await latencies(live, ports.livePaced, Paced)
+  told("live session", paced, at)
+  told("socket and decoder alone", await latencies(plain, ports.plainPaced, Paced), at)
+  const many = await firstData(ports.simulator)
+  console.log(
+    `${ManySymbols.toLocaleString("en")} symbols: first data ${many.start.toFixed(2)} s after the start, ` +
+      `${many.reconnect.toFixed(2)} s behind a break, of which 1 to 1.5 s are the pause before the new session`
+  )
   const own: Array<number> = []
   const effects: Array<number> = []
   for (let round = 0; round < 3; round++) {
@@ -344,7 +443,17 @@ const measure = async (ports: Ports): Promise<number> => {
   )
   const checks = [
     ["live: times the yardstick's time (at most 1.3)", ratio, ratio <= 1.3],
-    ["live: M trades/s (at least 8)", rate, rate >= 8]
+    ["live: M trades/s (at least 8)", rate, rate >= 8],
+    [
+      "live at 100,000/s: p50 from sending to batch, us (below 100)",
+      quantile(paced, 0.5),
+      quantile(paced, 0.5) < 100
+    ],
+    [
+      "live at 100,000/s: p99 from sending to batch, us (below 1000)",
+      quantile(paced, 0.99),
+      quantile(paced, 0.99) < 1000
+    ]
   ] as const
   for (const [what, value, ok] of checks)
     console.log(`${what.padEnd(60)} ${value.toFixed(2)} ${ok ? "ok" : "MISSED"}`)

@@ -9,6 +9,7 @@ import {
   ProviderError,
   type ProviderEvent,
   type RegisterListings,
+  type Revision,
   type Selection,
   StoreError,
   type TimeRange,
@@ -79,7 +80,8 @@ export const make = ({ historical, register, live }: DatabentoProviderOptions): 
           ),
     discover: (dataset) => discover(historical, dataset),
     availableRange: (selection) => ranges.of(selection),
-    estimate: (request) => estimate(historical, request),
+    estimate: (request) => estimate(historical, ranges, request),
+    revisions: (request) => revisions(historical, request),
     health: streams.health
   }
 }
@@ -149,13 +151,17 @@ const withRegistry = <A>(
       : error
   )
 
+/** Records of the range alone; bytes and money of all that `history` fetches, what it drops again included. */
 const estimate = Effect.fnUntraced(function* (
   { metadata }: HistoricalClient["Service"],
+  ranges: AvailableRanges,
   request: HistoryRequest
 ) {
   const data = yield* dataRequest(request)
+  const lead = leadOf(request.schema, request.range.start, yield* ranges.of(request))
+  const fetched = { ...data, range: { start: data.range.start - lead, end: data.range.end } }
   const [records, bytes, cost] = yield* Effect.all(
-    [metadata.recordCount(data), metadata.billableSize(data), metadata.cost(data)],
+    [metadata.recordCount(data), metadata.billableSize(fetched), metadata.cost(fetched)],
     { concurrency: 3 }
   )
   return {
@@ -164,6 +170,23 @@ const estimate = Effect.fnUntraced(function* (
     bytes: bytes.value,
     costUsd: cost.value
   } satisfies Estimate
+})
+
+/** A revision per UTC day: the day on which the vendor last changed its data. Days without data have none. */
+const revisions = Effect.fnUntraced(function* (
+  { metadata }: HistoricalClient["Service"],
+  { dataset, range }: HistoryRequest
+) {
+  const { value: days } = yield* metadata.datasetCondition(dataset, {
+    start: UnixNanos.toDate(range.start),
+    // Inclusive, unlike the end of the range.
+    end: UnixNanos.toDate(range.end - 1n)
+  })
+  return days.flatMap(({ date, lastModifiedDate }): ReadonlyArray<Revision> => {
+    const start = UnixNanos.parse(date)
+    if (start === undefined || lastModifiedDate === undefined) return []
+    return [{ range: { start, end: start + UnixNanos.PerDay }, revision: lastModifiedDate }]
+  })
 })
 
 /** What the service has, remembered for a minute: every chunk of a backfill asks. */

@@ -2,6 +2,7 @@
 import {
   Decimal,
   type HistoryRequest,
+  isUnknownSymbols,
   LocalInstruments,
   type MarketBatch,
   type Provider,
@@ -142,6 +143,46 @@ describe("what a request takes", () => {
         assert.isAbove(Decimal.toNumber(estimate.costUsd!), 0)
         const range = yield* provider.availableRange(request())
         assert.isTrue(range.start <= Dawn && range.end >= Dusk)
+      })
+    )
+  })
+})
+
+describe("revisions", () => {
+  it("are the days of the vendor's last changes, for days that have data", async () => {
+    const range = { start: DAY - 86_400n * SECOND, end: DAY + 1n }
+    const revisions = await withProvider(catalogue, ({ revisions }) => revisions!(request({ range })))
+    assert.deepStrictEqual(revisions, [
+      { range: { start: DAY, end: DAY + 86_400n * SECOND }, revision: "2026-01-05" }
+    ])
+  })
+})
+
+describe("symbols that mean nothing", () => {
+  it("are named where nothing else is wrong, and left out beside others of a long list", async () => {
+    await withProvider(catalogue, (provider) =>
+      Effect.gen(function* () {
+        const alone = request({ symbols: ["NOPE", "NEITHER"] })
+        for (const error of [
+          yield* Effect.flip(collect(provider, alone)),
+          yield* Effect.flip(provider.estimate(alone))
+        ]) {
+          assert.isTrue(isUnknownSymbols(error))
+          assert.include(
+            error.message,
+            "2 symbols: no raw_symbol of DBEQ.BASIC in this time; check the spelling"
+          )
+        }
+        const nothing = Array.from({ length: 2_000 }, (_, i) => `NOPE${i}`)
+        const long = request({ symbols: [...nothing, "AA"] })
+        const [whole, few] = [
+          yield* collect(provider, long),
+          yield* collect(provider, request({ symbols: ["AA"] }))
+        ]
+        assert.deepStrictEqual(whole.rows, few.rows)
+        assert.strictEqual((yield* provider.estimate(long)).records, BigInt(few.rows.length))
+        const wrong = yield* Effect.flip(provider.estimate(request({ dataset: "NO.SUCH" })))
+        assert.isFalse(isUnknownSymbols(wrong))
       })
     )
   })

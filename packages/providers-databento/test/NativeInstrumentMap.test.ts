@@ -44,6 +44,22 @@ describe("NativeInstrumentMap", () => {
     }
   })
 
+  it("finds thousands of ids, also 0 and the largest, and what is added in between", () => {
+    const map = new NativeInstrumentMap()
+    const natives = [0, 4294967295, ...Array.from({ length: 5_000 }, (_, i) => (i * 2_654_435 + 17) >>> 0)]
+    for (const [i, native] of natives.entries()) map.add(native, 20_000, 20_001, i)
+    const rows = [...natives, ...natives.toReversed()]
+    const times = words(
+      rows.map((_, i) => startOfDay(20_000) + ((BigInt(i) * 10_000_000_000n) % NANOS_PER_DAY))
+    )
+    const ids = new Uint32Array(rows)
+    assert.deepStrictEqual(map.assign(ids, times), [])
+    assert.deepStrictEqual([...ids], [...natives.keys(), ...[...natives.keys()].reverse()])
+    map.add(17, 20_000, 20_001, 99)
+    const again = new Uint32Array([17, 0])
+    assert.deepStrictEqual([map.assign(again, times.subarray(0, 4)), [...again]], [[], [99, 0]])
+  })
+
   it("lets a later addition win", () => {
     const map = new NativeInstrumentMap()
     map.add(1, 10, 20, 100)

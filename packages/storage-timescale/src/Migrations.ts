@@ -16,7 +16,8 @@ import {
 } from "@data-manager/core"
 import { Effect, Schedule } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
-import * as barRefreshes from "./migrations/0002_bar_refreshes.ts"
+import * as revisions from "./migrations/0002_revisions.ts"
+import * as barRefreshes from "./migrations/0003_bar_refreshes.ts"
 import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
@@ -33,11 +34,12 @@ interface Migration {
 /** Every migration, oldest first; versions count from 1 without holes. */
 export const migrations: ReadonlyArray<Migration> = [
   { version: 1, name: "initial", ...initial },
-  { version: 2, name: "bar refreshes", ...barRefreshes }
+  { version: 2, name: "revisions", ...revisions },
+  { version: 3, name: "bar refreshes", ...barRefreshes }
 ]
 
 /** From this version on the tables follow what the server can do. */
-const FOLLOWING_VERSION = 2
+const FOLLOWING_VERSION = 3
 
 /** Version of the schema that this program works with. */
 export const NEWEST_VERSION = migrations.length

@@ -19,6 +19,7 @@ import * as Partitions from "./Partitions.ts"
 import * as PgPool from "./PgPool.ts"
 import * as Reader from "./Reader.ts"
 import * as Retention from "./Retention.ts"
+import * as RevisionTable from "./RevisionTable.ts"
 import * as Roles from "./Roles.ts"
 import { clientConfig, type ServerAddress } from "./ServerAddress.ts"
 import * as Statistics from "./Statistics.ts"
@@ -81,6 +82,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
     ...Append.make(writing, partitions, options.append),
     ...CoverageTable.make(writing),
     ...CoverageReader.make(reading),
+    ...RevisionTable.make(writing),
     ...Reader.make(reading, options.reader),
     ...BarReader.make(reading, options.reader),
     ...ConflictReader.make(reading),

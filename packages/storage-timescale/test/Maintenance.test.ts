@@ -7,11 +7,13 @@ import { afterAll, afterEach, assert, beforeAll, beforeEach, describe, it } from
 import * as Capabilities from "../src/Capabilities.ts"
 import * as CoverageTable from "../src/CoverageTable.ts"
 import { EmbeddedServer } from "../src/embedded/index.ts"
+import * as InstrumentTable from "../src/InstrumentTable.ts"
 import * as Ledger from "../src/Ledger.ts"
 import * as Migrations from "../src/Migrations.ts"
 import * as Partitions from "../src/Partitions.ts"
 import * as PgPool from "../src/PgPool.ts"
 import * as Retention from "../src/Retention.ts"
+import * as RevisionTable from "../src/RevisionTable.ts"
 import { clientConfig } from "../src/ServerAddress.ts"
 import { fast } from "./embedded/FastServer.ts"
 
@@ -72,10 +74,9 @@ describe("migrations", () => {
   it("go up, tell their state, go down to nothing and up again", async () => {
     const pool = await fresh(false)
     const { status, up, down } = Migrations.make(pool)
-    assert.deepStrictEqual(
-      (await run(status)).map((s) => s.appliedAt),
-      [undefined, undefined]
-    )
+    const before = await run(status)
+    assert.strictEqual(before.length, Migrations.NEWEST_VERSION)
+    assert.isTrue(before.every((s) => s.appliedAt === undefined))
     const [applied] = await run(up())
     assert.isDefined(applied?.appliedAt)
     assert.isFalse(applied?.drifted)
@@ -310,6 +311,61 @@ describe("coverage", () => {
     }))
     await run(CoverageTable.make(pool).claimCoverage(claims))
     assert.deepStrictEqual(await run(pool.query("SELECT count(*) AS n FROM coverage")), [{ n: 20_000n }])
+  })
+
+  it("of what the provider has revised is held no longer, in that dataset and schema alone", async () => {
+    const pool = await fresh()
+    const claims = ["A", "B"].map((dataset) => ({
+      provider: "acme",
+      dataset,
+      rawSymbol: "X",
+      valid: range("2026-01-01", "2027-01-01"),
+      defaultPriceScale: 2,
+      defaultSizeScale: 0
+    }))
+    const [one, two] = (await run(InstrumentTable.make(pool).registerListings(claims))).map(({ id }) => id)
+    const whole = range("2026-01-01T06:00", "2026-01-04")
+    const claim = (instrument: number, schema: "trades" | "mbp-1") => ({ instrument, schema, range: whole })
+    const { claimCoverage } = CoverageTable.make(pool)
+    await run(claimCoverage([claim(one!, "trades"), claim(one!, "mbp-1"), claim(two!, "trades")]))
+    const note = (...revisions: ReadonlyArray<string>) =>
+      run(
+        RevisionTable.make(pool).noteRevisions({
+          provider: "acme",
+          dataset: "A",
+          schema: "trades",
+          revisions: revisions.map((revision, i) => ({
+            range: range(`2026-01-0${i + 1}`, `2026-01-0${i + 2}`),
+            revision
+          }))
+        })
+      )
+    const rows = () =>
+      run(
+        pool.query(
+          "SELECT instrument_id AS i, schema AS s, ranges::text AS r FROM coverage ORDER BY instrument_id, schema"
+        )
+      )
+    const before = await rows()
+    await note("v1", "v1", "v1")
+    await note("v1", "v1", "v1")
+    await note("v1")
+    assert.deepStrictEqual(await rows(), before)
+    await note("v2", "v1", "v2", "v1")
+    const [revised, ...rest] = await rows()
+    assert.deepStrictEqual(revised, {
+      i: one,
+      s: 1,
+      r: '{["2026-01-02 00:00:00+00","2026-01-03 00:00:00+00")}'
+    })
+    assert.deepStrictEqual(rest, before.slice(1))
+    assert.deepStrictEqual(await marks(pool), [
+      { state: "missing", range: '["2026-01-01 06:00:00+00","2026-01-02 00:00:00+00")', cause: "revised" },
+      { state: "missing", range: '["2026-01-03 00:00:00+00","2026-01-04 00:00:00+00")', cause: "revised" }
+    ])
+    await run(claimCoverage([claim(one!, "trades")]))
+    await note("v2", "v1", "v2", "v1")
+    assert.deepStrictEqual([await rows(), await marks(pool)], [before, []])
   })
 
   it("expires with the partitions that retention drops, whole ones alone", async () => {

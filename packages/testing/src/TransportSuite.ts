@@ -327,6 +327,21 @@ export const cards: ReadonlyArray<Card> = [
     })
   },
   {
+    id: "T-330",
+    title: "what is committed in the store is told to subscribers, and never taken back",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      const handle = yield* subscribe(all)
+      const durable = Effect.map(handle.info, (info) => info.durable)
+      assert.strictEqual(yield* durable, 0n)
+      const { position } = yield* publication.publish(trades(0, 10))
+      yield* publication.publish(trades(10, 10))
+      yield* publication.markDurable("trades", position)
+      assert.strictEqual(yield* durable, position)
+      yield* publication.markDurable("trades", position - 5n)
+      assert.strictEqual(yield* durable, position)
+    })
+  },
+  {
     id: "T-400",
     title: "a subscription ends with unsubscribe; its stream then ends, and it is listed no more",
     check: Effect.fnUntraced(function* ({ subscription, subscribe }) {

@@ -2,10 +2,12 @@ import {
   Backfill,
   type BackfillPlan,
   Decimal,
+  type HistoryRequest,
   type MarketStore,
   type Provider,
   ProviderDisconnected,
-  ProviderError
+  ProviderError,
+  UnixNanos
 } from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
@@ -89,6 +91,136 @@ describe("a backfill", () => {
           again.chunks.map((chunk) => chunk.symbols),
           [["X1"]]
         )
+        // Alone, too, it is an answer and no failure.
+        const alone = yield* backfill(provider, request({ symbols: ["X1"] }))
+        assert.lengthOf(alone.failed, 0)
+        assert.deepStrictEqual(
+          alone.done.map((one) => [one.inserted, one.unknown]),
+          [
+            [0, ["X1"]],
+            [0, ["X1"]],
+            [0, ["X1"]]
+          ]
+        )
+      })
+    )
+  )
+
+  it.effect("remembers when a symbol was not listed yet, and asks again when that has expired", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        const now = Number((base + 60n * Day) / UnixNanos.PerMilli)
+        yield* TestClock.setTime(now)
+        const { provider, requests } = scripted(store, { listedFrom: base + Day + Day / 2n })
+        const late = request({ symbols: ["N1"] })
+        const first = yield* backfill(provider, late)
+        assert.deepStrictEqual(
+          first.done.map((one) => [one.inserted, one.unknown]),
+          [
+            [0, ["N1"]],
+            [12, []],
+            [24, []]
+          ]
+        )
+        assert.lengthOf(requests, 3)
+        const second = yield* Backfill.prepare(provider, late, { chunkDays: 1 })
+        assert.deepStrictEqual([second.complete, second.skipped.none], [["N1"], Day + Day / 2n])
+        // Old times are asked again after a month.
+        yield* TestClock.setTime(now + 29 * 86_400_000)
+        assert.lengthOf((yield* Backfill.prepare(provider, late, { chunkDays: 1 })).chunks, 0)
+        yield* TestClock.setTime(now + 31 * 86_400_000)
+        const third = yield* backfill(provider, late)
+        assert.deepStrictEqual(
+          requests.slice(3).map(({ range }) => [range.start - base, range.end - base]),
+          [
+            [0n, Day],
+            [Day, Day + Day / 2n]
+          ]
+        )
+        assert.lengthOf(third.failed, 0)
+        assert.lengthOf((yield* Backfill.prepare(provider, late, { chunkDays: 1 })).chunks, 0)
+      })
+    )
+  )
+
+  it.effect("fetches again what the provider has revised since, and that alone", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        const revised = base + Day
+        let change = "2026-01-10"
+        const script: Script = { revision: (day) => (day === revised ? change : "2026-01-10") }
+        const { provider, requests } = scripted(store, script)
+        yield* backfill(provider, request())
+        assert.lengthOf((yield* Backfill.prepare(provider, request(), { chunkDays: 1 })).chunks, 0)
+        change = "2026-02-20"
+        const plan = yield* Backfill.prepare(provider, request(), { chunkDays: 1 })
+        assert.deepStrictEqual(plan.revised, [{ start: revised, end: revised + Day }])
+        requests.length = 0
+        const { done } = yield* backfill(provider, request())
+        assert.deepStrictEqual(
+          requests.map(({ range, symbols }) => [range.start, range.end, symbols.join()]),
+          [[revised, revised + Day, "A,B"]]
+        )
+        assert.deepStrictEqual([done[0]!.inserted, done[0]!.duplicates], [0, 48])
+        const settled = yield* Backfill.prepare(provider, request(), { chunkDays: 1 })
+        assert.deepStrictEqual([settled.chunks, settled.revised], [[], []])
+      })
+    )
+  )
+
+  it.effect("fetches what retention removed only where that is asked for", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        const { provider, requests } = scripted(store)
+        yield* backfill(provider, request({ symbols: ["A"] }))
+        const [instrument] = yield* store.registerListings([
+          {
+            provider: "test",
+            dataset: "TEST",
+            rawSymbol: "A",
+            valid: { start: base, end: base + Day },
+            defaultPriceScale: 2,
+            defaultSizeScale: 0
+          }
+        ])
+        const range = { start: base, end: base + Day }
+        yield* store.markCoverage([{ instrument: instrument!.id, schema: "trades", state: "expired", range }])
+        const plan = yield* Backfill.prepare(provider, request({ symbols: ["A"] }), { chunkDays: 1 })
+        assert.deepStrictEqual([plan.complete, plan.skipped.expired], [["A"], Day])
+        requests.length = 0
+        yield* backfill(provider, request({ symbols: ["A"], includeExpired: true }))
+        assert.deepStrictEqual(
+          requests.map((one) => one.range),
+          [range]
+        )
+      })
+    )
+  )
+
+  it.effect("of years is priced in few calls, and near the limit chunk by chunk", () =>
+    withStore((store) =>
+      Effect.gen(function* () {
+        // Each request costs a cent more than its days: what a chunk fetches beside its own time.
+        const cents = ({ range }: HistoryRequest) => 100n * ((range.end - range.start) / Day) + 1n
+        const { provider, estimates } = scripted(store, {
+          billed: true,
+          estimate: (one) => ({ requests: 2, costUsd: Decimal.make(cents(one), -2) })
+        })
+        const years = request({ range: { start: base, end: base + 100n * Day } })
+        const plan = yield* Backfill.prepare(provider, years, { chunkDays: 1 })
+        const cost = yield* Backfill.estimate(provider, plan)
+        assert.deepStrictEqual([cost.requests, Decimal.format(cost.costUsd!)], [200, "100.01"])
+        assert.lengthOf(estimates, 1)
+        const limited = (limit: string) =>
+          Effect.map(Backfill.estimatePlans(provider, [plan], Decimal.parse(limit)!), (parts) =>
+            Decimal.format(parts[0]!.costUsd!)
+          )
+        // Far above and far below the limit it does not matter.
+        assert.strictEqual(yield* limited("150"), "100.01")
+        assert.strictEqual(yield* limited("50"), "100.01")
+        assert.lengthOf(estimates, 3)
+        assert.strictEqual(yield* limited("100.5"), "101.00")
+        assert.lengthOf(estimates, 104)
       })
     )
   )
@@ -171,6 +303,9 @@ describe("a backfill", () => {
         const second = yield* backfill(provider, parent)
         assert.isTrue(second.done.every((one) => one.known && one.inserted === 0))
         assert.lengthOf(requests, 3)
+        const again = yield* backfill(provider, { ...parent, again: true })
+        assert.isTrue(again.done.every((one) => !one.known && one.duplicates === 48))
+        assert.lengthOf(requests, 6)
         // Its children are held as themselves.
         const child = yield* Backfill.prepare(provider, request({ symbols: ["ES.FUTH6"] }))
         assert.deepStrictEqual(child.complete, ["ES.FUTH6"])

@@ -29,6 +29,7 @@ import {
   type QuoteBatch,
   quoteBuilder,
   type ReadRequest,
+  type RevisionLook,
   type RowConflict,
   rowKind,
   StoreBadRequest,
@@ -227,6 +228,8 @@ export class MemoryState {
   runs: Array<Run> = []
   held = new Map<string, Coverage.RangeSet>()
   marks: Array<Coverage.CoverageSpan> = []
+  /** Noted revisions by provider, dataset, schema and time. */
+  revisions = new Map<string, string>()
   known: Array<Known> = []
   listings: Array<Listing> = []
   entries = new Map<string, SymbolEntry>()
@@ -613,6 +616,33 @@ const claimCoverage = (state: MemoryState, claims: ReadonlyArray<Coverage.Covera
   }
 }
 
+/** Held time whose revision is another one than was noted is missing from here on. */
+const noteRevisions = (state: MemoryState, look: RevisionLook): void => {
+  const { provider, dataset, schema } = look
+  const ids = state.known.filter(
+    ({ instrument: one }) => one.provider === provider && one.dataset === dataset
+  )
+  for (const { range, revision } of look.revisions) {
+    const time = `${provider} ${dataset} ${schema} ${range.start} ${range.end}`
+    const noted = state.revisions.get(time)
+    state.revisions.set(time, revision)
+    if (noted === undefined || noted === revision) continue
+    for (const { instrument } of ids) {
+      const key = coverageKey(instrument.id, schema)
+      const held = state.held.get(key) ?? []
+      state.held.set(key, Coverage.subtract(held, [range]))
+      for (const lost of Coverage.intersect(held, [range]))
+        state.marks.push({
+          instrument: instrument.id,
+          schema,
+          state: "missing",
+          range: lost,
+          cause: Coverage.Revised
+        })
+    }
+  }
+}
+
 const allSpans = (state: MemoryState): Array<Coverage.CoverageSpan> => [
   ...[...state.held].flatMap(([key, set]) => {
     const [instrument, schema] = key.split(" ") as [string, MarketSchema.MarketSchema]
@@ -768,6 +798,7 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
         state.marks.push(span)
       }
     }),
+  noteRevisions: (look) => atOnce(() => noteRevisions(state, look)),
   coverage: (request) =>
     atOnce(() =>
       allSpans(state).filter(

@@ -6,7 +6,8 @@ import {
   type ListingClaim,
   MarketStore,
   type Provider,
-  type ProviderError,
+  ProviderBadRequest,
+  ProviderError,
   type ProviderEvent,
   type StoreError,
   StoreMigrations,
@@ -21,11 +22,11 @@ export const Day = UnixNanos.PerDay
 export const base = 20_000n * Day
 const Hour = 3600n * UnixNanos.PerSecond
 
-const claimOf = (symbol: string): ListingClaim => ({
+const claimOf = (symbol: string, start = base): ListingClaim => ({
   provider: "test",
   dataset: "TEST",
   rawSymbol: symbol,
-  valid: { start: base, end: base + 1_000n * Day },
+  valid: { start, end: base + 1_000n * Day },
   defaultPriceScale: 2,
   defaultSizeScale: 0
 })
@@ -40,24 +41,56 @@ export interface Script {
   readonly children?: (symbol: string) => ReadonlyArray<string>
   /** Rows per batch. */
   readonly batchRows?: number
+  /** Before it, symbols that begin with N mean nothing. */
+  readonly listedFrom?: bigint
+  /** How the data of each day stands. */
+  readonly revision?: (day: bigint) => string
 }
+
+const unknown = ({ symbols }: HistoryRequest): ProviderError =>
+  new ProviderError({
+    provider: "test",
+    operation: "history",
+    reason: new ProviderBadRequest({ detail: "unknown symbols", unknownSymbols: symbols })
+  })
+
+const revisionsOf =
+  (revision: (day: bigint) => string) =>
+  ({ range }: HistoryRequest) => {
+    const days: Array<bigint> = []
+    for (let day = UnixNanos.startOfDay(range.start); day < range.end; day += Day) days.push(day)
+    return Effect.succeed(
+      days.map((day) => ({ range: { start: day, end: day + Day }, revision: revision(day) }))
+    )
+  }
 
 /** A trade an hour of every symbol that does not begin with X. */
 export const scripted = (store: MarketStore["Service"], script: Script = {}) => {
   const requests: Array<HistoryRequest> = []
+  const estimates: Array<HistoryRequest> = []
   const history = (request: HistoryRequest): Stream.Stream<ProviderEvent, ProviderError | StoreError> =>
     Stream.unwrap(
       Effect.gen(function* () {
         requests.push(request)
         const failure = script.fail?.(request, requests.length)
         const children = script.children ?? ((symbol: string) => [symbol])
-        const known = request.symbols.filter((symbol) => !symbol.startsWith("X"))
+        const listedFrom = (symbol: string) => (symbol.startsWith("N") ? (script.listedFrom ?? base) : base)
+        const known = request.symbols.filter(
+          (symbol) => !symbol.startsWith("X") && listedFrom(symbol) < request.range.end
+        )
+        if (known.length === 0) return Stream.fail(unknown(request))
         const pairs = known.flatMap((asked) => children(asked).map((symbol) => ({ asked, symbol })))
-        const claims = pairs.map(({ symbol }) => claimOf(symbol))
+        const claims = pairs.map(({ asked, symbol }) => claimOf(symbol, listedFrom(asked)))
         const instruments = yield* store.registerListings(claims)
-        const rows = instruments.flatMap(({ id }) => {
+        const rows = instruments.flatMap(({ id }, i) => {
           const times: Array<readonly [number, bigint]> = []
-          for (let t = request.range.start; t < request.range.end; t += Hour) times.push([id, t - (t % Hour)])
+          const { start } = claims[i]!.valid
+          for (
+            let t = request.range.start > start ? request.range.start : start;
+            t < request.range.end;
+            t += Hour
+          )
+            times.push([id, t - (t % Hour)])
           return times.filter(([, t]) => t >= request.range.start)
         })
         rows.sort((a, b) => (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0))
@@ -104,10 +137,14 @@ export const scripted = (store: MarketStore["Service"], script: Script = {}) => 
     live: () => Stream.empty,
     discover: () => Stream.empty,
     availableRange: () => Effect.succeed({ start: base, end: base + 100n * Day }),
-    estimate: (request) => Effect.succeed(script.estimate?.(request) ?? { requests: 1 }),
+    estimate: (request) => {
+      estimates.push(request)
+      return Effect.succeed(script.estimate?.(request) ?? { requests: 1 })
+    },
+    ...(script.revision === undefined ? {} : { revisions: revisionsOf(script.revision) }),
     health: Effect.succeed({ state: "idle", reconnects: 0, detail: "" })
   }
-  return { provider, requests }
+  return { provider, requests, estimates }
 }
 
 /** Work with an empty store of its own. */

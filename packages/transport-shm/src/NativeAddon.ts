@@ -12,7 +12,7 @@ import { TransportError, TransportIncompatible } from "@data-manager/core"
 /** What `poll` answers; below zero are errors. */
 export const PollStatus = { Empty: 0, Rows: 1, Gap: 2, Dictionary: 3, Scanned: 4, Epoch: 5 } as const
 
-/** Words of a cursor's control block. */
+/** Words of a cursor's control block; `limit`, `offset` and `room` are arguments of the next poll. */
 export const CursorWord = {
   count: 0,
   next: 1,
@@ -32,17 +32,26 @@ export const CursorWord = {
   controls: 15,
   corrupt: 16,
   complete: 17,
+  status: 18,
+  placed: 19,
+  limit: 20,
+  offset: 21,
+  room: 22,
   firstGroup: 24
 } as const
 
-/** Words of a producer's control block. */
+/** Words of a producer's control block; `rows`, `context`, `room` and the columns are arguments of the next publish. */
 export const ProducerWord = {
   writeSeq: 0,
   epoch: 1,
   wakes: 2,
   demotions: 3,
   dictCount: 4,
-  firstColumn: 8,
+  missing: 5,
+  rows: 6,
+  context: 7,
+  room: 8,
+  firstColumn: 12,
   firstMiss: 40
 } as const
 
@@ -68,18 +77,15 @@ export interface NativeEntry {
 /** The write side of one segment. */
 export interface NativeProducer {
   readonly control: Float64Array
+  /** The same memory as 32-bit words: byte offsets of columns stand from `2 * firstColumn` on. */
+  readonly controlWords: Uint32Array
   readonly takenOver: boolean
   readonly repaired: number
   readonly capacity: number
   readonly bytes: number
-  readonly publishTrades: (
-    buffer: ArrayBuffer,
-    rows: number,
-    context: number,
-    texts: Uint8Array | undefined,
-    lengths: Uint8Array | undefined
-  ) => number
-  readonly publishQuotes: (buffer: ArrayBuffer, rows: number, context: number) => number
+  /** Arguments and the answer, `missing`, stand in the control block: there numbers cost a tenth. */
+  readonly publishTrades: (buffer: ArrayBuffer, texts?: Uint8Array, lengths?: Uint8Array) => void
+  readonly publishQuotes: (buffer: ArrayBuffer) => void
   readonly addEntry: (
     type: number,
     nativeId: number,
@@ -157,8 +163,13 @@ export interface NativeSegment {
 export interface NativeCursor {
   readonly control: Float64Array
   readonly row: number
-  readonly poll: (limit: number) => number
-  readonly spin: (limit: number, micros: number) => number
+  /**
+   * Arguments and the answer stand in the control block. Rows of one context go to `buffer` at once where `room` allows,
+   * which `placed` says.
+   */
+  readonly poll: (buffer: ArrayBuffer) => void
+  /** `poll` once there is something, or after so long. */
+  readonly spin: (buffer: ArrayBuffer, micros: number) => void
   readonly take: (group: number, buffer: ArrayBuffer, capacity: number, offset: number) => number
   readonly texts: (group: number) => ReadonlyArray<string>
   readonly controls: () => ReadonlyArray<ArrayBuffer>
@@ -200,7 +211,8 @@ export interface NativeAddon {
     dictCap: number,
     timeInterval: number,
     blockMicros: number,
-    group: number
+    group: number,
+    columnOffsets: Uint32Array
   ) => NativeProducer
   readonly openSegment: (dir: string, name: string, owner: number) => NativeSegment
   readonly listReaders: (dir: string, name: string, owner: number) => ReadonlyArray<NativeReaderRow>

@@ -274,6 +274,8 @@ interface BatchMemory {
 
 const slabBytes = 65_536
 const reusedBytes = 262_144
+/** Elements of the largest array that V8 puts among its ordinary young objects, a little less. */
+const ballastElements = 16_000
 
 /**
  * Memory for batches. Allocating a buffer costs more than a small batch is worth, so small batches share a slab of
@@ -284,6 +286,7 @@ export class BatchAllocator {
   readonly #reuse: boolean
   #slab = new ArrayBuffer(0)
   #used = 0
+  #ballast: ReadonlyArray<unknown> = []
 
   /** With `reuse` all memory is used again after `reset`: for readers that are done with a batch when they poll again. */
   constructor(kind: RingKind, reuse = false) {
@@ -296,32 +299,63 @@ export class BatchAllocator {
     if (this.#reuse) this.#used = 0
   }
 
+  /** Memory of which `room` bytes from `used` on may be written before it is known for how many rows. */
+  get slab(): ArrayBuffer {
+    return this.#slab
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  /** Fresh memory has at most a quarter of a slab for one batch: a larger one has a buffer of its own, and pins no other. */
+  get room(): number {
+    const left = this.#slab.byteLength - this.#used
+    return this.#reuse ? left : Math.min(left, slabBytes / 4)
+  }
+
+  /** Bytes in the heap that stand for the newest fresh memory. */
+  get weight(): number {
+    return this.#ballast.length * 8
+  }
+
   /** Memory for so many rows. */
   allocate(rows: number): BatchMemory {
     const capacity = (rows + 7) & ~7
     const bytes = capacity * this.#rowBytes
-    if (bytes > slabBytes / 4 && !this.#reuse) return { buffer: new ArrayBuffer(bytes), offset: 0, capacity }
+    if (bytes > slabBytes / 4 && !this.#reuse) return { buffer: this.#fresh(bytes), offset: 0, capacity }
     if (this.#used + bytes > this.#slab.byteLength) {
-      this.#slab = new ArrayBuffer(this.#reuse ? Math.max(bytes, reusedBytes) : slabBytes)
+      this.#slab = this.#reuse ? new ArrayBuffer(Math.max(bytes, reusedBytes)) : this.#fresh(slabBytes)
       this.#used = 0
     }
     const offset = this.#used
     this.#used += bytes
     return { buffer: this.#slab, offset, capacity }
   }
+
+  /**
+   * For V8 a buffer is a small object, however much it holds: dead ones lie about until 64 MiB of them make it mark its whole
+   * heap. An array in the heap of the same size, dropped with the next one, makes young collections come in time instead,
+   * which free the buffers and cost a fraction.
+   */
+  #fresh(bytes: number): ArrayBuffer {
+    this.#ballast = new Array(Math.min(bytes >> 3, ballastElements))
+    return new ArrayBuffer(bytes)
+  }
 }
 
-/** The rows of one group of the last poll. */
+/** The rows of one group of the last poll. `placed`: they stand in the memory that is allocated next. */
 export const takeBatch = (
   kind: RingKind,
   cursor: NativeCursor,
   allocator: BatchAllocator,
   group: number,
   rows: number,
-  context: BatchContext
+  context: BatchContext,
+  placed = false
 ): TradeBatch | QuoteBatch => {
   const memory = allocator.allocate(rows)
-  cursor.take(group, memory.buffer, memory.capacity, memory.offset)
+  if (!placed) cursor.take(group, memory.buffer, memory.capacity, memory.offset)
   if (kind === "quotes") return quoteBatch(context, memory, rows)
   const ids = context.keyKind === "text-hash" ? cursor.texts(group) : undefined
   return tradeBatch(context, memory, rows, ids)

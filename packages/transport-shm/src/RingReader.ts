@@ -132,7 +132,9 @@ export class RingReader {
   get stats(): RingReaderStats {
     const control = this.#control
     const before = this.#before
-    const written = this.#closed ? control[CursorWord.written]! : this.#segment.native.info().writeSeq
+    const { writeSeq, durableSeq } = this.#closed
+      ? { writeSeq: control[CursorWord.written]!, durableSeq: control[CursorWord.durable]! }
+      : this.#segment.native.info()
     return {
       delivered: before.delivered + control[CursorWord.delivered]!,
       unwanted: before.unwanted + control[CursorWord.suppressed]!,
@@ -140,9 +142,9 @@ export class RingReader {
       gaps: before.gaps + control[CursorWord.gaps]!,
       corrupt: before.corrupt + control[CursorWord.corrupt]!,
       demoted: before.demoted + control[CursorWord.demoted]!,
-      lag: Math.max(0, written - this.position),
+      lag: Math.max(0, writeSeq - this.position),
       position: this.position,
-      durable: control[CursorWord.durable]!
+      durable: durableSeq
     }
   }
 
@@ -156,9 +158,16 @@ export class RingReader {
 
   #receive(limit: number, spinMicros: number): ReadonlyArray<SubscriptionEvent> {
     if (this.#pending.length > 0) return this.#drainPending()
-    this.#allocator.reset()
+    const allocator = this.#allocator
+    allocator.reset()
     for (let round = 0; round < scanRounds; round++) {
-      const status = spinMicros > 0 ? this.#cursor.spin(limit, spinMicros) : this.#cursor.poll(limit)
+      const control = this.#control
+      control[CursorWord.limit] = limit
+      control[CursorWord.offset] = allocator.used
+      control[CursorWord.room] = allocator.room
+      if (spinMicros > 0) this.#cursor.spin(allocator.slab, spinMicros)
+      else this.#cursor.poll(allocator.slab)
+      const status = control[CursorWord.status]!
       if (status === PollStatus.Empty) {
         const idle = this.#idle()
         if (idle === undefined) continue
@@ -316,7 +325,8 @@ export class RingReader {
     for (let g = 0; g < groups; g++) {
       const context = this.#segment.dictionary.context(control[CursorWord.firstGroup + 2 * g]!)
       const rows = control[CursorWord.firstGroup + 2 * g + 1]!
-      const batch = takeBatch(this.kind, this.#cursor, this.#allocator, g, rows, context)
+      const placed = control[CursorWord.placed] === 1
+      const batch = takeBatch(this.kind, this.#cursor, this.#allocator, g, rows, context, placed)
       events.push({ _tag: "Batch", batch })
     }
     return events

@@ -24,10 +24,12 @@ import {
   MaxTextId,
   MinCapacity,
   quoteColumns,
+  quoteRowOffsets,
   RecordSchema,
   type RingKind,
   segmentName,
-  tradeColumns
+  tradeColumns,
+  tradeRowOffsets
 } from "./RingLayout.ts"
 import { type RingLocation, resolveLocation } from "./RingLocation.ts"
 import * as ShmError from "./ShmError.ts"
@@ -47,7 +49,7 @@ export interface RingWriterOptions extends Omit<RingLocation, "owner"> {
   readonly groupReadable?: boolean | undefined
 }
 
-const { firstColumn, firstMiss } = NativeAddon.ProducerWord
+const Word = NativeAddon.ProducerWord
 /** Two renewals of the dictionary within this time mean that the live instruments alone do not fit. */
 const renewalPauseMs = 1_000
 const provisionalCheckMs = 100
@@ -72,6 +74,8 @@ export class RingWriter {
   readonly where: string
   readonly #native: NativeAddon.NativeProducer
   readonly #control: Float64Array
+  /** Where the columns of the next batch lie. */
+  readonly #offsets: Uint32Array
   readonly #entries = new Map<string, number>()
   readonly #contexts = new Map<string, number>()
   readonly #provisional = new Map<string, Provisional>()
@@ -101,22 +105,24 @@ export class RingWriter {
         instruments,
         interval,
         block,
-        group
+        group,
+        this.kind === "trades" ? tradeRowOffsets : quoteRowOffsets
       )
     )
     this.#control = this.#native.control
+    this.#offsets = this.#native.controlWords.subarray(2 * Word.firstColumn, 2 * Word.firstMiss)
     this.#adoptEntries()
     this.#timer = setInterval(() => this.#native.heartbeat(), heartbeatMs).unref()
   }
 
   /** Position after the last row, over all generations. */
   get position(): number {
-    return this.#control[NativeAddon.ProducerWord.writeSeq]!
+    return this.#control[Word.writeSeq]!
   }
 
   /** Generation of the producer, from 1. */
   get epoch(): number {
-    return this.#control[NativeAddon.ProducerWord.epoch]!
+    return this.#control[Word.epoch]!
   }
 
   /** Whether this generation continues the memory of an earlier one. */
@@ -141,12 +147,12 @@ export class RingWriter {
 
   /** How many times a sleeping reader was woken. */
   get wakes(): number {
-    return this.#control[NativeAddon.ProducerWord.wakes]!
+    return this.#control[Word.wakes]!
   }
 
   /** How many times a blocking reader was given up. */
   get demotions(): number {
-    return this.#control[NativeAddon.ProducerWord.demotions]!
+    return this.#control[Word.demotions]!
   }
 
   /** Readers connected now. */
@@ -197,65 +203,63 @@ export class RingWriter {
   }
 
   #publishTrades(batch: TradeBatch, context: number): void {
-    const { columns, length } = batch
     const control = this.#control
-    // Written out: this runs per batch, and batches of one row are common.
-    control[firstColumn] = columns.tsEvent.byteOffset
-    control[firstColumn + 1] = columns.tsRecv.byteOffset
-    control[firstColumn + 2] = columns.tradeKey.byteOffset
-    control[firstColumn + 3] = columns.price.byteOffset
-    control[firstColumn + 4] = columns.size.byteOffset
-    control[firstColumn + 5] = columns.instrument.byteOffset
-    control[firstColumn + 6] = columns.tsInDelta.byteOffset
-    control[firstColumn + 7] = columns.publisher.byteOffset
-    control[firstColumn + 8] = columns.priceExponent.byteOffset
-    control[firstColumn + 9] = columns.sizeExponent.byteOffset
-    control[firstColumn + 10] = columns.side.byteOffset
-    control[firstColumn + 11] = columns.flags.byteOffset
-    control[firstColumn + 12] = columns.depth.byteOffset
-    const memory = batch.buffer ?? this.#memoryOf(batch, TradeLayout, tradeColumns)
-    const texts = batch.textIds === undefined ? undefined : encodeTexts(batch.textIds, length)
+    const memory = batch.room > 0 ? batch.buffer! : this.#locate(batch, TradeLayout, tradeColumns)
+    control[Word.rows] = batch.length
+    control[Word.context] = context
+    control[Word.room] = batch.room
+    const texts = batch.textIds === undefined ? undefined : encodeTexts(batch.textIds, batch.length)
     for (;;) {
-      const missing = this.#native.publishTrades(memory, length, context, texts?.bytes, texts?.lengths)
-      if (missing === 0) return
-      this.#learn(batch, context, missing)
+      if (texts === undefined) this.#native.publishTrades(memory)
+      else this.#native.publishTrades(memory, texts.bytes, texts.lengths)
+      if (control[Word.missing] === 0) return
+      this.#learn(batch, context)
     }
   }
 
   #publishQuotes(batch: QuoteBatch, context: number): void {
-    const { columns, length } = batch
-    for (let k = 0; k < quoteColumns.length; k++)
-      this.#control[firstColumn + k] = columns[quoteColumns[k]!].byteOffset
-    const memory = batch.buffer ?? this.#memoryOf(batch, QuoteLayout, quoteColumns)
+    const control = this.#control
+    const memory = batch.room > 0 ? batch.buffer! : this.#locate(batch, QuoteLayout, quoteColumns)
+    control[Word.rows] = batch.length
+    control[Word.context] = context
+    control[Word.room] = batch.room
     for (;;) {
-      const missing = this.#native.publishQuotes(memory, length, context)
-      if (missing === 0) return
-      this.#learn(batch, context, missing)
+      this.#native.publishQuotes(memory)
+      if (control[Word.missing] === 0) return
+      this.#learn(batch, context)
     }
   }
 
-  /** The buffer of a batch that does not know it: that of its columns, or where they lie in several, a copy in one. */
-  #memoryOf(
+  /** Tells where each column lies. Returns their buffer: the one that they share, or where they lie in several, a copy in one. */
+  #locate(
     batch: TradeBatch | QuoteBatch,
     layout: BatchLayout.BatchLayout,
     names: ReadonlyArray<string>
   ): ArrayBuffer {
     const columns = batch.columns as unknown as Record<string, Int8Array<ArrayBuffer>>
+    const offsets = this.#offsets
     const { buffer } = columns[names[0]!]!
-    if (names.every((name) => columns[name]!.buffer === buffer)) return buffer
+    // An offset beyond 4 GiB has no place in the control block.
+    let shared = buffer.byteLength < 2 ** 32
+    for (let k = 0; k < names.length; k++) {
+      const column = columns[names[k]!]!
+      offsets[k] = column.byteOffset
+      shared &&= column.buffer === buffer
+    }
+    if (shared) return buffer
     const set = BatchLayout.allocate(layout, batch.length)
     names.forEach((name, k) => {
       const target = set.columns[name] as unknown as Int8Array
       target.set(columns[name]!.subarray(0, batch.length))
-      this.#control[firstColumn + k] = target.byteOffset
+      offsets[k] = target.byteOffset
     })
     return set.buffer
   }
 
   /** Puts the instruments and publishers of rows that the native side did not know into the dictionary. */
-  #learn(batch: TradeBatch | QuoteBatch, context: number, missing: number): void {
+  #learn(batch: TradeBatch | QuoteBatch, context: number): void {
     const { instrument, publisher } = batch.columns
-    const rows = Array.from(this.#control.subarray(firstMiss, firstMiss + missing))
+    const rows = this.#control.slice(Word.firstMiss, Word.firstMiss + this.#control[Word.missing]!)
     try {
       for (const row of rows) {
         this.#nameInstrument(batch.context, context, instrument[row]!)

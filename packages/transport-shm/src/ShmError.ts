@@ -41,6 +41,11 @@ const reasonOf = (code: string, detail: string, where: string): TransportErrorRe
         detail: `${where} or its directory has another owner, foreign write permission or the wrong file type`,
         hint: "set the owner option to the user id of the producer, or remove what does not belong there"
       })
+    case "DM_DENIED":
+      return new TransportIncompatible({
+        detail: `${where} is not open to this user: ${detail}`,
+        hint: "let the user join the group of the directory, and the producer say groupReadable"
+      })
     case "DM_NO_SPACE":
       return new TransportExhausted({
         detail: `no space for ${where}: ${detail}`,

@@ -33,6 +33,11 @@ export interface ShmSubscriptionOptions extends RingLocation {
   readonly clientId?: string | undefined
   /** Rows per poll of the stream, 4 to 8,192; default 1,024. */
   readonly limit?: number | undefined
+  /**
+   * Batches are valid until the next poll, or the next pull of the stream, alone: for strategies that keep none. See
+   * `RingReaderOptions`. Filtered subscriptions hold trades back and ignore it.
+   */
+  readonly reuseMemory?: boolean | undefined
 }
 
 const none: ReadonlyArray<SubscriptionEvent> = []
@@ -78,7 +83,8 @@ class ShmReceiver {
       suppressed: this.#filter?.suppressed ?? noneSuppressed,
       lost: BigInt(stats.lost),
       gaps: BigInt(stats.gaps),
-      lag: BigInt(stats.lag)
+      lag: BigInt(stats.lag),
+      durable: BigInt(stats.durable)
     }
   }
 
@@ -185,7 +191,8 @@ export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions
           client: clientId,
           mode,
           lingerMicros,
-          blocking
+          blocking,
+          reuseMemory: options.reuseMemory === true && kind._tag !== "Filtered"
         }
         const reader = new RingReader({ ...reading, symbols: kind.symbols, start: startOf(kind, start) })
         const receiver = new ShmReceiver(reader, kind, clientId, createdAt)

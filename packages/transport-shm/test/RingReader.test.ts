@@ -103,6 +103,75 @@ describe("two processes", { timeout: 120_000 }, () => {
     assert.deepStrictEqual(events[0], { _tag: "ProducerRestarted", epoch: 2n, position: 500n })
   })
 
+  it("reader and producer are killed and both come back: the next reader goes on where the last one stopped", async () => {
+    const first = await writer({ capacity: 4096 })
+    const readingProcess = async (options: object) => {
+      const child = new TestProcess("reader.ts", [place.dir, "t", JSON.stringify(options)])
+      started.push(child)
+      await child.answer()
+      return child
+    }
+    const before = await readingProcess({ start: { _tag: "Oldest" } })
+    await first.ask("publish 0 500")
+    const { position } = await before.ask("rows 500")
+    assert.strictEqual(position, 500)
+    await Promise.all([before.end("SIGKILL"), first.end("SIGKILL")])
+    const second = await writer({ capacity: 4096 })
+    assert.deepInclude(second.first, { takenOver: true, epoch: 2, position: 500 })
+    await second.ask("publish 500 100")
+    const after = await readingProcess({ from: position })
+    assert.deepInclude(await after.ask("rows 100"), { rows: 100, lost: 0, position: 600 })
+    assert.deepStrictEqual(
+      inspect(location())
+        .readers.filter((row) => row.alive)
+        .map((row) => row.pid),
+      [after.child.pid]
+    )
+  })
+
+  it("quotes, too: every column of every row", async () => {
+    const process = await writer({ kind: "quotes", capacity: 4096 })
+    const from = reader({ kind: "quotes" })
+    process.tell("publish 0 300")
+    const got = (await until(from, (all) => rows(all) >= 300)).flatMap((event) =>
+      event._tag === "Batch" ? [event.batch as QuoteBatch] : []
+    )
+    const sent = quotes(contextOf(8), 8, 0, 300)
+    for (const name of Object.keys(QuoteLayout) as Array<keyof typeof QuoteLayout>) {
+      if (name === "instrument") continue
+      const column = got.flatMap((batch) => Array.from<bigint | number>(batch.columns[name]))
+      assert.deepStrictEqual(column, Array.from<bigint | number>(sent.columns[name]), name)
+    }
+    const symbols = got.flatMap((batch) => Array.from(batch.columns.side, (_, i) => batch.symbolAt(i)))
+    assert.deepStrictEqual(
+      symbols,
+      Array.from({ length: 300 }, (_, i) => sent.symbolAt(i))
+    )
+  })
+
+  it.for(["park", "linger", "spin"] as const)(
+    "%s: rows that come one by one arrive one after another, until the signal aborts",
+    async (mode) => {
+      const process = await writer({ capacity: 4096 })
+      // The timer would wake a parked reader, too: here only the bell can.
+      const from = reader({ mode, watchMillis: 60_000, lingerMicros: 500 })
+      assert.strictEqual(inspect(location()).readers[0]!.mode, ["park", "linger", "spin"].indexOf(mode))
+      process.tell("forever 1 2000")
+      const stop = new AbortController()
+      let next: bigint | undefined
+      let seen = 0
+      for await (const events of from.events({ signal: stop.signal }))
+        for (const batch of batches(events))
+          for (const key of batch.columns.tradeKey) {
+            assert.strictEqual(key, next ?? key)
+            next = key + 1n
+            if (++seen === 100) stop.abort()
+          }
+      assert.isAtLeast(seen, 100)
+      assert.strictEqual(from.stats.lost, 0)
+    }
+  )
+
   it("both may restart: a new reader starts where it says", async () => {
     const first = await writer({ capacity: 4096 })
     await first.ask("publish 0 500")
@@ -399,13 +468,53 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     const middle = whole.slice(8, 24)
     assert.strictEqual(middle.buffer, whole.buffer)
     local.publish(middle)
+    local.publish(whole.slice(0, 5))
     const [got] = batches(from.poll())
     local.publish(got!)
     const numbers = (first: number, end: number) => Array.from({ length: end - first }, (_, i) => first + i)
-    const expected = [...numbers(0, 40), ...numbers(0, 40), ...numbers(0, 40), ...numbers(8, 24)]
+    const expected = [
+      ...numbers(0, 40),
+      ...numbers(0, 40),
+      ...numbers(0, 40),
+      ...numbers(8, 24),
+      ...numbers(0, 5)
+    ]
     for (const batch of [got!, batches(from.poll())[0]!]) {
       assert.strictEqual(batch.length, expected.length)
       for (const [i, n] of expected.entries()) assert.isTrue(isTrade(batch, i, n, 4), `row ${i}`)
+    }
+    const { columns } = whole
+    const exchanged = { ...columns, price: columns.size, size: columns.price }
+    local.publish(new TradeBatch(whole.context, { ...whole, columns: exchanged }, 40))
+    assert.deepStrictEqual([...batches(from.poll())[0]!.columns.price], [...columns.size])
+    local.close()
+  })
+
+  it("batches of every size, in fresh memory and in reused: each row once, in its place", () => {
+    const local = new RingWriter({ dir: place.dir, name: "t", capacity: 1 << 15 })
+    const context = contextOf(4)
+    for (const reuseMemory of [false, true]) {
+      const from = reader({ reuseMemory })
+      let first = 0
+      // Sizes around the padding of 8 rows, a quarter of a slab, a whole one and the reused memory.
+      for (const size of [1, 7, 8, 9, 296, 297, 298, 305, 1191, 1192, 4096, 4766, 4767, 8192]) {
+        local.publish(trades(context, 4, first, size))
+        const kept: Array<TradeBatch> = []
+        for (let count = 0; count < size; ) {
+          const events = from.poll(8192)
+          assertTape(events, first + count, 4)
+          count += rows(events)
+          kept.push(...batches(events))
+        }
+        if (!reuseMemory)
+          assertTape(
+            kept.map((batch) => ({ _tag: "Batch", batch })),
+            first,
+            4
+          )
+        first += size
+      }
+      from.close()
     }
     local.close()
   })
@@ -523,6 +632,26 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
     await new Promise((resolve) => setTimeout(resolve, 20))
     assert.strictEqual(got, 300)
     local.close()
+  })
+
+  it("only readers that may sleep are woken", async () => {
+    for (const mode of ["park", "spin"] as const) {
+      const local = new RingWriter({ dir: place.dir, name: mode, capacity: 256 })
+      const from = reader({ name: mode, mode })
+      let got = 0
+      from.listen((events) => {
+        got += rows(events)
+      })
+      for (let k = 0; k < 20; k++) {
+        local.publish(trades(contextOf(4), 4, k, 1))
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      while (got < 20) await new Promise((resolve) => setTimeout(resolve, 1))
+      if (mode === "spin") assert.strictEqual(local.wakes, 0)
+      else assert.isAbove(local.wakes, 0)
+      from.close()
+      local.close()
+    }
   })
 
   it("the 129th reader is refused with a typed error", () => {

@@ -2,9 +2,11 @@ import { spawnSync } from "node:child_process"
 import {
   chmodSync,
   chownSync,
+  closeSync,
   mkdirSync,
   openSync,
   readdirSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -91,27 +93,42 @@ describe("what is refused", { timeout: 120_000 }, () => {
     chownSync(place.dir, 0, 23456)
     const writer = new RingWriter({ dir: place.dir, name: "t", capacity: 64, groupReadable: true })
     writer.publish(trades(contextOf(2), 2, 0, 10))
-    for (const name of ["t.ring", "t.ctl"]) chownSync(file(name), 0, 23456)
-    for (let n = 0; n < 128; n++) chownSync(file(`t.bell.${n}`), 0, 23456)
+    const argv = ["--conditions=source", "--disable-warning=ExperimentalWarning", "--input-type=module", "-e"]
     const script = `
       import { RingReader } from ${JSON.stringify(join(import.meta.dirname, "../src/RingReader.ts"))}
-      const reader = new RingReader({ dir: ${JSON.stringify(place.dir)}, name: "t", owner: 0, start: { _tag: "Oldest" } })
-      console.log(reader.poll()[0].batch.length)
-      reader.close()`
-    const as = (uid: number, gid: number) =>
-      spawnSync(process.execPath, ["--conditions=source", "--input-type=module", "-e", script], {
+      try {
+        const options = { dir: ${JSON.stringify(place.dir)}, name: "t", start: { _tag: "Oldest" } }
+        const reader = new RingReader({ ...options, ...JSON.parse(process.argv[1]) })
+        console.log(reader.poll()[0].batch.length)
+        reader.close()
+      } catch (error) {
+        console.log(error.reason._tag, error.isRetryable, error.message)
+      }`
+    const as = (uid: number, gid: number, options: object) =>
+      spawnSync(process.execPath, [...argv, script, JSON.stringify(options)], {
         uid,
         gid,
         encoding: "utf8",
         timeout: 50_000,
         cwd: import.meta.dirname
       })
-    const member = as(12345, 23456)
+    const member = as(12345, 23456, { owner: 0 })
     if (/EACCES.*node_modules|Cannot find/.test(member.stderr))
       test.skip("the checkout is not readable for other users")
     assert.strictEqual(member.stdout.trim(), "10", member.stderr)
-    assert.notStrictEqual(as(12345, 12345).status, 0)
+    assert.match(
+      as(12345, 23456, {}).stdout,
+      /^TransportIncompatible false .*another owner.*set the owner option/
+    )
+    assert.match(
+      as(12345, 12345, { owner: 0 }).stdout,
+      /^TransportIncompatible false .*not open to this user.*groupReadable/
+    )
     writer.close()
+    // The next producer keeps the ring to itself again.
+    new RingWriter({ dir: place.dir, name: "t", capacity: 64 }).close()
+    const modes = readdirSync(place.dir).map((name) => statSync(file(name)).mode & 0o777)
+    assert.deepStrictEqual(new Set(modes), new Set([0o600]))
   })
   it("a file that is no ring, is too short, or is of another ABI", () => {
     writeFileSync(file("t.ring"), Buffer.alloc(8192), { mode: 0o600 })
@@ -131,10 +148,26 @@ describe("what is refused", { timeout: 120_000 }, () => {
       "TransportIncompatible"
     )
   })
-  it("a damaged file does not stop the next producer: it starts afresh", () => {
+  it("a file that nobody can read does not stop the next producer: it starts afresh", () => {
     writeFileSync(file("t.ring"), Buffer.alloc(8192, 7), { mode: 0o600 })
+    closed("u")
+    const fd = openSync(file("u.ring"), "r+")
+    writeSync(fd, Buffer.from([2, 0]), 0, 2, 8) // another ABI, whose producer is gone
+    closeSync(fd)
+    for (const name of ["t", "u"]) {
+      const writer = new RingWriter({ dir: place.dir, name, capacity: 64 })
+      assert.isFalse(writer.takenOver)
+      new RingReader({ dir: place.dir, name }).close()
+      writer.close()
+    }
+  })
+  it("a producer of another ABI that lives is not disturbed", () => {
     const writer = new RingWriter({ dir: place.dir, name: "t", capacity: 64 })
-    assert.isFalse(writer.takenOver)
+    const fd = openSync(file("t.ring"), "r+")
+    writeSync(fd, Buffer.from([2, 0]), 0, 2, 8)
+    closeSync(fd)
+    assert.match(write().message, /another producer holds/)
+    assert.match(read().message, /ABI major version/)
     writer.close()
   })
   it("names that leave the directory, options out of range", () => {
@@ -154,23 +187,28 @@ describe("what is refused", { timeout: 120_000 }, () => {
       assert.strictEqual(write(options).reason._tag, "TransportBadRequest")
   })
   it.for([
-    ["1m", "a tiny file system"],
-    ["64m", "the /dev/shm of a container"]
-  ])("%s: %s is too small: an error that says what to do, no SIGBUS and no left-over", ([size], test) => {
-    const small = file("small")
-    mkdirSync(small, 0o700)
-    if (spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", small]).status !== 0)
-      return test.skip("mounting a small file system is not permitted here")
-    try {
-      const error = failure(() => new RingWriter({ dir: small, name: "t" }))
-      assert.strictEqual(error.reason._tag, "TransportExhausted")
-      assert.match(error.message, /--shm-size/)
-      assert.deepStrictEqual(readdirSync(small), [])
-      new RingWriter({ dir: small, name: "t", capacity: 1024, instruments: 100 }).close()
-    } finally {
-      spawnSync("umount", [small])
+    ["size=1m", "a tiny file system", undefined],
+    ["size=64m", "the /dev/shm of a container", undefined],
+    ["size=8m,nr_inodes=60", "a file system with few files, after the ring is made,", 1024]
+  ] as const)(
+    "%s: %s is too small: an error that says what to do, no SIGBUS and no left-over",
+    ([size, , capacity], test) => {
+      const small = file("small")
+      mkdirSync(small, 0o700)
+      if (spawnSync("mount", ["-t", "tmpfs", "-o", `${size},mode=0700`, "tmpfs", small]).status !== 0)
+        return test.skip("mounting a small file system is not permitted here")
+      try {
+        const error = failure(() => new RingWriter({ dir: small, name: "t", capacity }))
+        assert.strictEqual(error.reason._tag, "TransportExhausted")
+        assert.match(error.message, /--shm-size/)
+        assert.deepStrictEqual(readdirSync(small), [])
+        if (capacity === undefined)
+          new RingWriter({ dir: small, name: "t", capacity: 1024, instruments: 100 }).close()
+      } finally {
+        spawnSync("umount", [small])
+      }
     }
-  })
+  )
 })
 
 describe("cleaning", () => {

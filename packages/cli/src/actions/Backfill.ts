@@ -18,7 +18,8 @@ import {
   outcomeNotes,
   type PricedPlan,
   planNotes,
-  planTable
+  planTable,
+  unknownSymbols
 } from "../BackfillReport.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
@@ -91,21 +92,20 @@ const fetchAll = Effect.fnUntraced(function* (
 ) {
   const progress = progressWriter(session.watched)
   const started = yield* Clock.currentTimeMillis
+  const { records } = Backfill.sumEstimates(plans.map(({ estimate }) => estimate))
   const chunksTotal = plans.reduce((total, { plan }) => total + plan.chunks.length, 0)
   const done: Array<Backfill.ChunkSummary> = []
   const failed: Array<BackfillOutcome["failed"][number]> = []
   const rows = new Map<BackfillPlan.BackfillChunk, number>()
   const show = (label: string): Effect.Effect<void> =>
-    Effect.map(Clock.currentTimeMillis, (now) =>
-      progress.show({
-        label,
-        rows: [...rows.values()].reduce((a, b) => a + b, 0),
-        // Chunks stand for bytes: how many of these there are is not told before the end.
-        bytesRead: done.length + failed.length,
-        bytesTotal: chunksTotal,
-        elapsedSeconds: (now - started) / 1000
-      })
-    )
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const soFar = [...rows.values()].reduce((a, b) => a + b, 0)
+      // Records stand for bytes where the provider has counted them, chunks where it has not.
+      const [read, total] =
+        records === undefined ? [done.length + failed.length, chunksTotal] : [soFar, Number(records)]
+      const elapsedSeconds = (now - started) / 1000
+      progress.show({ label, rows: soFar, bytesRead: read, bytesTotal: total, elapsedSeconds })
+    })
   const onEvent = (event: Backfill.BackfillEvent): Effect.Effect<void> => {
     switch (event._tag) {
       case "ChunkStarted":
@@ -148,12 +148,11 @@ const run = Effect.fnUntraced(function* (
   const { backfill } = loaded.config
   const { provider } = configured
   const requests = yield* requestsOf(options, configured)
-  const plans = yield* Effect.forEach(requests, (request) =>
-    Effect.gen(function* () {
-      const plan = yield* Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
-      return { plan, estimate: yield* Backfill.estimate(provider, plan) }
-    })
+  const unpriced = yield* Effect.forEach(requests, (request) =>
+    Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
   )
+  const estimates = yield* Backfill.estimatePlans(provider, unpriced, options.maxCost)
+  const plans = unpriced.map((plan, i): PricedPlan => ({ plan, estimate: estimates[i]! }))
   const text = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
     session.json || lines.length === 0 ? Effect.void : Output.writeLine(lines.join("\n"))
   const lacking = plans.filter(({ plan }) => plan.chunks.length > 0)
@@ -173,7 +172,7 @@ const run = Effect.fnUntraced(function* (
   if (session.json) yield* Output.writeLine(JSON.stringify(outcomeJson(provider.id, plans, outcome)))
   else if (lacking.length === 0) yield* text(["nothing to fetch"])
   else yield* text(["", ...outcomeNotes(provider.id, outcome)])
-  if (outcome.failed.length > 0) return yield* partlyFailed
+  if (outcome.failed.length > 0 || unknownSymbols(outcome).length > 0) return yield* partlyFailed
 })
 
 export const backfill = (session: Session, options: Options): Action =>

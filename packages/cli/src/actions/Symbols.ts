@@ -1,4 +1,4 @@
-/** Lists, adds, removes and resolves symbols. */
+/** Lists, adds, removes, switches and resolves symbols. */
 import {
   type Instrument,
   InstrumentRegistry,
@@ -240,6 +240,24 @@ export const remove = (session: Session, options: { readonly symbol: string }): 
     )
     yield* Output.writeLine(
       session.json ? JSON.stringify(entryJson(entry)) : `no longer collects ${entry.symbol}; its data stays`
+    )
+  })
+
+interface EnableOptions {
+  readonly symbol: string
+  readonly enabled: boolean
+}
+
+export const setEnabled = (session: Session, options: EnableOptions): Action =>
+  Effect.gen(function* () {
+    const entry = yield* withRegistry(
+      session,
+      InstrumentRegistry.use((registry) => registry.setEnabled(options.symbol, options.enabled))
+    )
+    yield* Output.writeLine(
+      session.json
+        ? JSON.stringify(entryJson(entry))
+        : `${entry.enabled ? "collects" : "knows, but does not collect,"} ${entryLine(entry)}`
     )
   })
 

@@ -1,4 +1,4 @@
-/** `dm symbols list|add|remove|discover|resolve`: what is known and collected. */
+/** `dm symbols list|add|remove|enable|disable|discover|resolve`: what is known and collected. */
 import { MarketSchema } from "@data-manager/core"
 import { Argument, Command, Flag } from "effect/cli"
 import { lazily } from "../Action.ts"
@@ -85,6 +85,38 @@ const remove = Command.make(
   Command.withExamples([{ command: "dm symbols remove GLBX.MDP3:ES.FUT" }])
 )
 
+const enable = Command.make(
+  "enable",
+  {
+    symbol: Argument.String("SYMBOL").pipe(Argument.withDescription("As `dm symbols list` shows it"))
+  },
+  (options) =>
+    lazily(
+      () => import("../actions/Symbols.ts"),
+      (action, session) => action.setEnabled(session, { ...options, enabled: true })
+    )
+).pipe(
+  Command.withDescription("Collects a symbol that is known: one that was disabled, or that discovery found."),
+  Command.withShortDescription("Collect a known symbol"),
+  Command.withExamples([{ command: "dm symbols enable GLBX.MDP3:ES.FUT" }])
+)
+
+const disable = Command.make(
+  "disable",
+  {
+    symbol: Argument.String("SYMBOL").pipe(Argument.withDescription("As `dm symbols list` shows it"))
+  },
+  (options) =>
+    lazily(
+      () => import("../actions/Symbols.ts"),
+      (action, session) => action.setEnabled(session, { ...options, enabled: false })
+    )
+).pipe(
+  Command.withDescription("Stops collecting a symbol, which stays known with its settings. Its data stays."),
+  Command.withShortDescription("Pause a symbol"),
+  Command.withExamples([{ command: "dm symbols disable GLBX.MDP3:ES.FUT" }])
+)
+
 const resolve = Command.make(
   "resolve",
   {
@@ -135,7 +167,9 @@ const discover = Command.make(
 
 export const symbolsCommand = Command.make("symbols").pipe(
   Command.withDescription("The symbols that are known and collected."),
-  Command.withShortDescription("Known and collected symbols: list, add, remove, discover, resolve"),
+  Command.withShortDescription(
+    "Known and collected symbols: list, add, remove, enable, disable, discover, resolve"
+  ),
   Command.withExamples([{ command: "dm symbols list" }, { command: "dm symbols resolve ESH6" }]),
-  Command.withSubcommands([list, add, remove, discover, resolve])
+  Command.withSubcommands([list, add, remove, enable, disable, discover, resolve])
 )

@@ -12,6 +12,7 @@ import {
 } from "effect/http"
 import { RateWindow } from "../RateWindow.ts"
 import * as HttpFailure from "./HttpFailure.ts"
+import { SilenceWatch } from "./SilenceWatch.ts"
 
 /** A remark of the service: `{ category: "DeprecationWarning", message: "..." }`. */
 export interface Warning {
@@ -140,16 +141,32 @@ export class HistoricalHttp {
    * before the reply is complete or stays silent for longer than the timeout.
    */
   open(call: Call): Effect.Effect<OpenReply, ProviderError> {
-    const once = Effect.map(this.#send(call), (response): OpenReply => {
-      const value = this.#bytes(call, response)
-      return {
-        value,
+    return Effect.map(this.openUntimed(call), (reply) => ({
+      ...reply,
+      value: Stream.timeoutOrElse(reply.value, {
+        duration: this.#timeout,
+        orElse: () => Stream.fail(this.#silent(call))
+      })
+    }))
+  }
+
+  /** The same for a reader that watches for silence itself, as `watch` does. */
+  openUntimed(call: Call): Effect.Effect<OpenReply, ProviderError> {
+    const once = Effect.map(
+      this.#send(call),
+      (response): OpenReply => ({
+        value: Stream.mapError(response.stream, (error) => this.#transport(call, error)),
         ...besides(response),
         status: response.status,
         header: (name) => response.headers[name]
-      }
-    })
+      })
+    )
     return this.#repeated(call, once)
+  }
+
+  /** A watch for the silence of a reply, and the error that it ends with. */
+  watch(call: Call): { readonly watch: SilenceWatch; readonly silent: ProviderError } {
+    return { watch: new SilenceWatch(this.#timeout), silent: this.#silent(call) }
   }
 
   /** The error of a call. */
@@ -201,19 +218,6 @@ export class HistoricalHttp {
     return response.text.pipe(
       Effect.mapError((error) => this.#transport(call, error)),
       this.#inTime(call)
-    )
-  }
-
-  #bytes(
-    call: Call,
-    response: HttpClientResponse.HttpClientResponse
-  ): Stream.Stream<Uint8Array, ProviderError> {
-    return response.stream.pipe(
-      Stream.mapError((error) => this.#transport(call, error)),
-      Stream.timeoutOrElse({
-        duration: this.#timeout,
-        orElse: () => Stream.fail(this.#silent(call))
-      })
     )
   }
 

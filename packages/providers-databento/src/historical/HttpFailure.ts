@@ -136,6 +136,13 @@ export const fromTransport = (cause: unknown, host: string): ProviderErrorReason
     })
   if (code === "ECONNREFUSED")
     return new ProviderDisconnected({ detail: `${host} refuses the connection: check the address` })
+  if (code === "ERR_INVALID_URL")
+    return new ProviderBadRequest({ detail: `"${host}" is no address`, hint: "write https://HOST" })
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_PACKET_LENGTH_TOO_LONG")
+    return new ProviderBadRequest({
+      detail: `${host} speaks no https (${code})`,
+      hint: "check the port, and whether the address begins with http://"
+    })
   if (code !== undefined && isCertificateCode(code))
     return new ProviderBadRequest({
       detail: `the certificate of ${host} is not accepted (${code})`,

@@ -6,6 +6,7 @@ import { type Call, type HistoricalHttp, type Reply, together } from "./Historic
 import { checkData, type DataRequest, dataParams, type Params, symbolLists } from "./HistoricalRequest.ts"
 import * as HttpFailure from "./HttpFailure.ts"
 import * as ReplyShape from "./ReplyShape.ts"
+import { answersOf } from "./UnknownSymbols.ts"
 
 /** Who publishes data into a dataset. */
 export interface PublisherEntry {
@@ -177,7 +178,7 @@ export class Metadata {
     }
     return checkData(path, request).pipe(
       Effect.andThen(symbolLists(path, request.symbols)),
-      Effect.flatMap((lists) => Effect.forEach(lists, ask, { concurrency: 4 })),
+      Effect.flatMap((lists) => answersOf(this.#http, request, lists, ask, 4)),
       Effect.map((replies) => together(replies, add))
     )
   }

@@ -72,6 +72,8 @@ export class LiveIntake {
   /** Vendor ids by the symbol that was asked for. */
   readonly #requested = new Map<string, Set<number>>()
   #waiting: Array<Waiting> = []
+  /** The first in line has not been announced yet. */
+  #hasNews = false
   /** Newest event time and receive time of a batch, for health. */
   lastEvent: bigint | undefined
   /** Where an acknowledgement changes what follows, blocks are cut behind records of the gateway. */
@@ -114,12 +116,14 @@ export class LiveIntake {
   /** Hands on what is gathered: the socket has no more at the moment. */
   flush(): void {
     this.#batches.flush(this.#accept)
+    this.#announce()
   }
 
   /** Says that data is missing, behind everything that came so far. */
   gap(gap: Gap): void {
     this.flush()
     this.#push({ _tag: "Gap", gap })
+    this.#announce()
   }
 
   /** Claims that events wait for; undefined where none do. */
@@ -188,7 +192,14 @@ export class LiveIntake {
       return
     }
     this.#waiting.push(event)
-    if (this.#waiting.length === 1) this.#options.onClaims()
+    if (this.#waiting.length === 1) this.#hasNews = true
+  }
+
+  /** Says that something waits for a registration: once for all that one read of the socket has brought. */
+  #announce(): void {
+    if (!this.#hasNews) return
+    this.#hasNews = false
+    this.#options.onClaims()
   }
 
   /** Publishes an event whose turn it is; false where it has to wait for a registration. */
@@ -238,7 +249,7 @@ export class LiveIntake {
   #claim(claim: ListingClaim): void {
     const last = this.#waiting.at(-1)
     // The first in line may be on its way to the registry already.
-    const isOpen = this.#waiting.length > 1 && last?._tag === "Claims"
+    const isOpen = (this.#waiting.length > 1 || this.#hasNews) && last?._tag === "Claims"
     if (isOpen && last.claims.length < CLAIMS_PER_REGISTRATION) last.claims.push(claim)
     else this.#push({ _tag: "Claims", claims: [claim] })
   }

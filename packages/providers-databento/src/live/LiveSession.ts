@@ -106,15 +106,13 @@ export class LiveSession {
     return this.#sending.withPermits(1)(Effect.uninterruptible(this.#send(subscription, id)))
   }
 
+  /** The lines of a request are one: the gateway's rate is of requests, and beyond it they are late, not lost. */
   #send(subscription: LiveSubscription, id: number, start?: bigint): Effect.Effect<void> {
-    return Effect.forEach(
-      subscriptionLines(subscription, id, start),
-      (line) =>
-        Effect.andThen(
-          this.#rate.turn,
-          Effect.sync(() => this.#socket?.write(line))
-        ),
-      { discard: true }
+    return Effect.andThen(
+      this.#rate.turn,
+      Effect.sync(() => {
+        for (const line of subscriptionLines(subscription, id, start)) this.#socket?.write(line)
+      })
     )
   }
 

@@ -213,7 +213,8 @@ describe("a live session", () => {
         const live = yield* reading(options(gateway.port, { register: shaky }))
         yield* until(() => failures === 1, "a first failure")
         yield* until(() => live.rows().length === 1, "the row")
-        assert.strictEqual(failures, -2)
+        // What one read of the socket brought is registered in one go, here at the third attempt.
+        assert.strictEqual(failures, -1)
       })
     )
   )
@@ -407,7 +408,7 @@ describe("a longer session", () => {
     )
   )
 
-  it.live("sends many symbols in lines, ten a second, and what is added meanwhile behind them", () =>
+  it.live("sends many symbols in lines, ten requests a second, and what is added meanwhile behind them", () =>
     onFastClock(
       Effect.gen(function* () {
         const lines: Array<string> = []
@@ -427,16 +428,16 @@ describe("a longer session", () => {
         const live = yield* reading(options(gateway.port, { subscriptions: [raw(symbols)] }))
         yield* until(() => isOpen, "the session")
         yield* until(() => lines.length > 0, "a line")
-        yield* live.feed.subscribe(raw(["LATE"]))
-        yield* until(() => lines.length === 27, "all lines")
+        for (let i = 0; i < 20; i++) yield* live.feed.subscribe(raw([`LATE${i}`]))
+        yield* until(() => lines.length === 46, "all lines")
         assert.strictEqual(lines[25], "start_session")
-        assert.match(lines[26]!, /symbols=LATE\|snapshot=0\|is_last=1\|id=2$/)
+        assert.match(lines[26]!, /symbols=LATE0\|snapshot=0\|is_last=1\|id=2$/)
         assert.deepStrictEqual(
           lines.slice(0, 25).flatMap((line) => /symbols=([^|]*)/.exec(line)![1]!.split(",")),
           symbols
         )
-        // A second is 20 ms on this clock: 26 lines take two of them at least.
-        assert.isAtLeast(times[26]! - times[0]!, 38)
+        // A second is 20 ms on this clock: 21 requests take two of them at least, the 25 lines of the first one count once.
+        assert.isAtLeast(times[45]! - times[0]!, 38)
       })
     )
   )

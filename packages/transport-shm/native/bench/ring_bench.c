@@ -4,10 +4,14 @@
  *   ring_bench poll DIR ROWS BATCH                ring -> rows, after publishing as many as fit: ns per row
  *   ring_bench filter DIR ROWS BATCH              the same with 10 of 20,000 symbols wanted: ns per record
  *   ring_bench flow DIR MILLISECONDS BATCH READERS   processes: rows per second of each reader, mean
+ *   ring_bench send DIR NAME MICROSECONDS         a record every so often, for ever, stamped with the clock before it is published
+ *   ring_bench spin DIR NAME SAMPLES              how long such records take to a process that never sleeps: p50 and p99, us
+ *   ring_bench park DIR NAME SAMPLES              the same to a process that sleeps on its bell
  */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -15,13 +19,10 @@
 #include "../src/ring.h"
 
 #define MAX_SYMBOLS 20000u
+#define TAPES 64u
+#define ROW_BYTES 55u
 static uint32_t symbols = 64;
-static int64_t i64[5][8192];
-static uint32_t instrument[8192];
-static int32_t delta[8192];
-static uint16_t publisher[8192];
-static int8_t i8[2][8192];
-static uint8_t u8[3][8192];
+static uint8_t *tape[TAPES];
 static dm_trade rows_out[8192 + 4];
 
 static double now(void) {
@@ -36,8 +37,29 @@ static double wall(void) {
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static dm_trade_columns columns(void) {
-  return (dm_trade_columns){i64[0], i64[1], i64[2], i64[3], i64[4], instrument, delta, publisher, i8[0], i8[1], u8[0], u8[1], u8[2], NULL, NULL};
+/* Batches laid out as Node's are: the columns one after another in one piece of memory. Columns at distances that are powers
+   of two would compete for the same lines of the cache. */
+static dm_trade_columns columns(const uint8_t *at, uint32_t batch) {
+  const size_t room = (batch + 7) & ~7u;
+#define COLUMN(type, offset) (const type *)(const void *)(at + (offset) * room)
+  return (dm_trade_columns){COLUMN(int64_t, 0), COLUMN(int64_t, 8), COLUMN(int64_t, 16), COLUMN(int64_t, 24), COLUMN(int64_t, 32),
+                            COLUMN(uint32_t, 40), COLUMN(int32_t, 44), COLUMN(uint16_t, 48), COLUMN(int8_t, 50), COLUMN(int8_t, 51),
+                            COLUMN(uint8_t, 52), COLUMN(uint8_t, 53), COLUMN(uint8_t, 54), NULL, NULL};
+}
+
+static void make_tapes(uint32_t batch) {
+  const size_t room = (batch + 7) & ~7u;
+  for (uint32_t k = 0; k < TAPES; k++) {
+    tape[k] = calloc(room, ROW_BYTES);
+    if (!tape[k]) exit(1);
+    int64_t *key = (int64_t *)(void *)(tape[k] + 16 * room), *price = (int64_t *)(void *)(tape[k] + 24 * room);
+    uint32_t *instrument = (uint32_t *)(void *)(tape[k] + 40 * room);
+    for (uint32_t i = 0; i < batch; i++) {
+      key[i] = k * batch + i;
+      price[i] = key[i] * 1000;
+      instrument[i] = (k * batch + i) * 7 % symbols;
+    }
+  }
 }
 
 static void open_producer(dm_producer *p, const char *dir, const char *name, uint64_t capacity) {
@@ -53,17 +75,12 @@ static void open_producer(dm_producer *p, const char *dir, const char *name, uin
   }
   for (uint32_t s = 0; s < symbols; s++) dm_dict_bind(p, 0, s, s);
   dm_publisher_bind(p, 0, 0);
-  for (uint32_t i = 0; i < 8192; i++) {
-    instrument[i] = i * 7 % symbols;
-    for (int k = 0; k < 5; k++) i64[k][i] = i * 1000 + k;
-  }
 }
 
-static void publish(dm_producer *p, uint32_t at, uint32_t batch) {
+static void publish(dm_producer *p, uint32_t k, uint32_t batch) {
   uint32_t misses[4];
-  dm_trade_columns c = columns();
-  c.instrument += at;
-  dm_resolve(p, 0, c.instrument, publisher, batch, misses, 4);
+  dm_trade_columns c = columns(tape[k % TAPES], batch);
+  dm_resolve(p, 0, c.instrument, c.publisher, batch, misses, 4);
   dm_publish_trades(p, &c, batch);
 }
 
@@ -74,6 +91,7 @@ static int alone(const char *mode, const char *dir, uint64_t rows, uint32_t batc
   if (filtering) symbols = MAX_SYMBOLS;
   dm_producer p;
   open_producer(&p, dir, filtering ? "cf" : "c", 1 << 16);
+  make_tapes(batch);
   double spent = 0;
   uint64_t done = 0, sum = 0;
   dm_cursor cursor = {.next = p.write_seq, .filter = filtering ? wanted : NULL};
@@ -81,7 +99,7 @@ static int alone(const char *mode, const char *dir, uint64_t rows, uint32_t batc
   while (done < rows) {
     double start = now();
     uint32_t chunk = 0;
-    for (; chunk < 32768; chunk += batch) publish(&p, batch <= 4096 ? chunk % 4096 : 0, batch);
+    for (; chunk < 32768; chunk += batch) publish(&p, chunk / batch, batch);
     if (polling) start = now();
     uint32_t count;
     for (int status = DM_POLL_ROWS; polling && status != DM_POLL_EMPTY;) {
@@ -115,9 +133,10 @@ static double read_for(const char *dir, double millis) {
 static int flow(const char *dir, double millis, uint32_t batch, int readers) {
   dm_producer p;
   open_producer(&p, dir, "cx", 1 << 20);
+  make_tapes(batch);
   pid_t producer = fork();
   if (producer == 0) prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would run for ever */
-  for (uint32_t k = 0; producer == 0; k++) publish(&p, k * batch % 4096, batch);
+  for (uint32_t k = 0; producer == 0; k++) publish(&p, k, batch);
   int results[2];
   if (pipe(results) != 0) return 1;
   for (int r = 0; r < readers; r++) {
@@ -134,9 +153,64 @@ static int flow(const char *dir, double millis, uint32_t batch, int readers) {
   return 0;
 }
 
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+static _Noreturn void send_records(const char *dir, const char *name, double micros) {
+  dm_producer p;
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would run for ever */
+  open_producer(&p, dir, name, 1 << 16);
+  make_tapes(1);
+  printf("ready\n");
+  fflush(stdout);
+  for (;;) {
+    usleep((useconds_t)micros);
+    int64_t stamp = (int64_t)wall();
+    memcpy(tape[0], &stamp, sizeof stamp); /* ts_event */
+    publish(&p, 0, 1);
+  }
+}
+
+/* From the moment before a record is published to the moment when the reader has it. */
+static int latency(const char *dir, const char *name, int park, uint32_t samples) {
+  enum { FIRST = 200 };
+  dm_ring ring;
+  dm_reader reader;
+  char file[DM_NAME_MAX + 8];
+  int fd, dirfd = dm_directory_open(dir, geteuid(), 0, 0);
+  snprintf(file, sizeof file, "%s.ring", name);
+  if (dm_ring_map(dirfd, file, geteuid(), &ring, &fd) != DM_OK) return 1;
+  if (dm_reader_attach(&reader, dirfd, name, geteuid(), "bench", park ? 0 : 2, 0) != DM_OK) return 1;
+  dm_cursor cursor = {.next = dm_ring_write_seq(&ring)};
+  struct pollfd bell = {.fd = reader.bell, .events = POLLIN};
+  double *delays = calloc(samples + FIRST, sizeof *delays);
+  for (uint32_t n = 0, count; delays && n < samples + FIRST;) {
+    if (dm_ring_poll(&ring, &cursor, rows_out, 4, &count) == DM_POLL_ROWS) {
+      delays[n++] = (wall() - (double)rows_out[0].ts_event) / 1e3;
+      continue;
+    }
+    if (!park) continue;
+    dm_reader_arm(&reader);
+    if (dm_ring_write_seq(&ring) == cursor.next) poll(&bell, 1, 100);
+    char bytes[64];
+    while (read(reader.bell, bytes, sizeof bytes) > 0) {}
+  }
+  if (!delays) return 1;
+  qsort(delays + FIRST, samples, sizeof *delays, ascending);
+  printf("%.2f %.2f\n", delays[FIRST + samples / 2], delays[FIRST + samples * 99 / 100]);
+  free(delays);
+  dm_reader_detach(&reader);
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc < 5) return 2;
   uint32_t batch = (uint32_t)strtoul(argv[4], NULL, 10);
+  int park = !strcmp(argv[1], "park");
+  if (park || !strcmp(argv[1], "spin")) return latency(argv[2], argv[3], park, batch);
+  if (!strcmp(argv[1], "send")) send_records(argv[2], argv[3], strtod(argv[4], NULL));
   if (argc > 5) return flow(argv[2], strtod(argv[3], NULL), batch, atoi(argv[5]));
   return alone(argv[1], argv[2], strtoull(argv[3], NULL, 10), batch);
 }

@@ -42,9 +42,10 @@ static const char *error_code(int result) {
 
 static napi_value fail(napi_env env, int result, const char *what) {
   char text[256];
+  const char *code = result == DM_E_SYSTEM && (errno == EACCES || errno == EPERM) ? "DM_DENIED" : error_code(result);
   if (result == DM_E_SYSTEM) snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
   else snprintf(text, sizeof text, "%s", what);
-  napi_throw_error(env, error_code(result), text);
+  napi_throw_error(env, code, text);
   return NULL;
 }
 
@@ -79,6 +80,18 @@ static void set_hex(napi_env env, napi_value o, const char *name, const uint8_t 
   set(env, o, name, string(env, hex, 32));
 }
 
+/* Where the columns of a batch lie: bytes before each per row of room, then the bytes of a whole row. 0: not given so. */
+static int column_offsets(napi_env env, napi_value from, uint32_t schema, uint32_t *out) {
+  void *offsets = NULL;
+  size_t count = 0, columns = schema == DM_SCHEMA_TRADES ? 13 : 23;
+  napi_typedarray_type type = napi_uint8_array;
+  if (napi_get_typedarray_info(env, from, &type, &count, &offsets, NULL, NULL) != napi_ok || type != napi_uint32_array ||
+      count > MAX_COLUMNS || count <= columns)
+    return 0;
+  memcpy(out, offsets, count * 4);
+  return 1;
+}
+
 /* ------------------------------------------------------------------------------------------------ handles */
 
 typedef struct handle handle;
@@ -107,12 +120,14 @@ static void method(napi_env env, napi_value object, const char *name, napi_callb
 
 static double *control_block(napi_env env, napi_value object, napi_ref *reference) {
   void *data = NULL;
-  napi_value buffer, view;
+  napi_value buffer, view, words;
   napi_create_arraybuffer(env, CONTROL_WORDS * 8, &data, &buffer);
   memset(data, 0, CONTROL_WORDS * 8);
   napi_create_typedarray(env, napi_float64_array, CONTROL_WORDS, buffer, 0, &view);
   napi_create_reference(env, buffer, 1, reference);
+  napi_create_typedarray(env, napi_uint32_array, CONTROL_WORDS * 2, buffer, 0, &words);
   set(env, object, "control", view);
+  set(env, object, "controlWords", words);
   return data;
 }
 
@@ -122,18 +137,24 @@ typedef struct producer {
   handle base;
   dm_producer p;
   int open;
-  double *control; /* 0 write_seq, 1 epoch, 2 wakes, 3 demotions, 4 dict_count; 8.. byte offsets of columns; 40.. missing rows */
+  uint32_t column_offset[MAX_COLUMNS]; /* bytes before the column, per row of room, then those of a whole row */
+  double *control;
   napi_ref control_ref;
 } producer;
 
+/* Control block of a producer. The words from P_ROWS on are what JavaScript writes before it publishes: numbers there cost a
+   tenth of what they cost as arguments. Columns lie at the byte offsets from P_FIRST_COLUMN on (32 bits each), or, where P_ROOM
+   is not 0, where the layout puts them in a buffer that was made for so many rows. */
+enum { P_WRITE_SEQ, P_EPOCH, P_WAKES, P_DEMOTIONS, P_DICT_COUNT, P_MISSING, P_ROWS = 6, P_CONTEXT, P_ROOM, P_FIRST_COLUMN = 12,
+       P_FIRST_MISS = 40 };
 #define MISS_CAP 80
 
 static void producer_control(producer *x) {
-  x->control[0] = (double)x->p.write_seq;
-  x->control[1] = (double)x->p.epoch;
-  x->control[2] = (double)x->p.wakes;
-  x->control[3] = (double)x->p.demotions;
-  x->control[4] = (double)x->p.dict_count;
+  x->control[P_WRITE_SEQ] = (double)x->p.write_seq;
+  x->control[P_EPOCH] = (double)x->p.epoch;
+  x->control[P_WAKES] = (double)x->p.wakes;
+  x->control[P_DEMOTIONS] = (double)x->p.demotions;
+  x->control[P_DICT_COUNT] = (double)x->p.dict_count;
 }
 
 static void producer_close(handle *h) {
@@ -149,87 +170,95 @@ static producer *producer_of(napi_env env, void *data) {
   return NULL;
 }
 
-/* Column `k` of the batch in `base`, checked against the buffer. */
-static const void *column_at(const producer *x, const uint8_t *base, size_t bytes, int k, size_t width, uint32_t rows, int *bad) {
-  double offset = x->control[8 + k];
-  if (!(offset >= 0) || offset + (double)width * rows > (double)bytes || ((uint64_t)offset & (width - 1))) {
-    *bad = 1;
-    return base;
-  }
-  return base + (size_t)offset;
-}
+/* A batch that JavaScript described in the control block. */
+typedef struct batch {
+  const uint8_t *base;
+  size_t bytes;
+  uint32_t rows, context;
+  uint64_t room; /* 0: every column has an offset of its own */
+  int bad;
+} batch;
 
-/* Resolves the rows; 0: publish, > 0: that many rows in the control block have an unknown instrument or publisher. */
-static int resolve(producer *x, uint32_t context, const uint32_t *instrument, const uint16_t *publisher, uint32_t rows) {
-  uint32_t misses[MISS_CAP];
-  int missing = dm_resolve(&x->p, context, instrument, publisher, rows, misses, MISS_CAP);
-  for (int i = 0; i < missing; i++) x->control[40 + i] = misses[i];
-  return missing;
-}
+/* A whole number from JavaScript; what is none, or does not fit, is 2^32 - 1, which fits no check. */
+static uint32_t whole(double x) { return x >= 0 && x < 4294967295.0 ? (uint32_t)x : UINT32_MAX; }
 
-/* publishTrades(buffer, rows, context, textBytes?, textLengths?) */
-static napi_value publish_trades(napi_env env, napi_callback_info info) {
-  napi_value a[5];
-  producer *x = producer_of(env, arguments(env, info, 5, a));
+static batch batch_of(napi_env env, const producer *x, napi_value buffer, uint32_t columns) {
   void *base = NULL;
-  size_t bytes = 0;
+  batch b = {.rows = whole(x->control[P_ROWS]), .context = whole(x->control[P_CONTEXT]), .room = whole(x->control[P_ROOM])};
+  b.bad = napi_get_arraybuffer_info(env, buffer, &base, &b.bytes) != napi_ok;
+  b.base = base;
+  if (b.room) b.bad |= (b.room & 7) || b.rows > b.room || b.room * x->column_offset[columns] > b.bytes;
+  return b;
+}
+
+/* Column `k` of a batch, within its buffer. */
+static inline const void *column_at(const producer *x, batch *b, int k, size_t width) {
+  if (b->room) return b->base + (b->bad ? 0 : b->room * x->column_offset[k]);
+  uint64_t offset = ((const uint32_t *)(const void *)(x->control + P_FIRST_COLUMN))[k];
+  b->bad |= offset + (uint64_t)width * b->rows > b->bytes || (offset & (width - 1));
+  return b->base + offset;
+}
+#define COLUMN(k, type) (const type *)column_at(x, &b, k, sizeof(type))
+
+/* Finds the rows' instruments; 1: publish. Else rows whose instrument or publisher is unknown stand in the control block. */
+static int resolved(napi_env env, producer *x, const batch *b, const uint32_t *instrument, const uint16_t *publisher) {
+  uint32_t misses[MISS_CAP];
+  int missing = b->rows ? dm_resolve(&x->p, b->context, instrument, publisher, b->rows, misses, MISS_CAP) : 0;
+  if (missing < 0) fail(env, missing, "publish");
+  for (int i = 0; i < missing; i++) x->control[P_FIRST_MISS + i] = misses[i];
+  x->control[P_MISSING] = missing;
+  return missing == 0 && b->rows > 0;
+}
+
+/* publishTrades(buffer, textBytes?, textLengths?); how many rows miss something stands in the control block */
+static napi_value publish_trades(napi_env env, napi_callback_info info) {
+  napi_value a[3];
+  void *data = NULL;
+  size_t given = 3;
+  napi_get_cb_info(env, info, &given, a, NULL, &data);
+  producer *x = producer_of(env, data);
   if (!x) return NULL;
-  if (x->p.ring.record_schema != DM_SCHEMA_TRADES || napi_get_arraybuffer_info(env, a[0], &base, &bytes) != napi_ok)
-    return fail(env, DM_E_ARGUMENT, "publishTrades");
-  uint32_t rows = u32(env, a[1]), context = u32(env, a[2]);
-  int bad = 0;
-#define COLUMN(k, type) (const type *)column_at(x, base, bytes, k, sizeof(type), rows, &bad)
+  if (x->p.ring.record_schema != DM_SCHEMA_TRADES || given == 0) return fail(env, DM_E_ARGUMENT, "publishTrades");
+  batch b = batch_of(env, x, a[0], 13);
   dm_trade_columns c = {COLUMN(0, int64_t), COLUMN(1, int64_t), COLUMN(2, int64_t), COLUMN(3, int64_t), COLUMN(4, int64_t),
                         COLUMN(5, uint32_t), COLUMN(6, int32_t), COLUMN(7, uint16_t), COLUMN(8, int8_t), COLUMN(9, int8_t),
                         COLUMN(10, uint8_t), COLUMN(11, uint8_t), COLUMN(12, uint8_t), NULL, NULL};
-  napi_valuetype kind;
-  napi_typeof(env, a[3], &kind);
-  if (kind == napi_object && !bad) {
+  if (given > 1 && !b.bad) {
     void *bytes_at, *lengths_at;
     size_t byte_count = 0, length_count = 0, needed = 0;
-    if (napi_get_typedarray_info(env, a[3], NULL, &byte_count, &bytes_at, NULL, NULL) != napi_ok ||
-        napi_get_typedarray_info(env, a[4], NULL, &length_count, &lengths_at, NULL, NULL) != napi_ok)
+    if (napi_get_typedarray_info(env, a[1], NULL, &byte_count, &bytes_at, NULL, NULL) != napi_ok ||
+        napi_get_typedarray_info(env, a[2], NULL, &length_count, &lengths_at, NULL, NULL) != napi_ok)
       return fail(env, DM_E_ARGUMENT, "publishTrades: text ids");
     c.text = bytes_at;
     c.text_length = lengths_at;
-    for (uint32_t i = 0; i < rows && i < length_count; i++) {
+    for (uint32_t i = 0; i < b.rows && i < length_count; i++) {
       needed += c.text_length[i];
-      bad |= c.text_length[i] > 120;
+      b.bad |= c.text_length[i] > 120;
     }
-    bad |= length_count < rows || needed > byte_count;
+    b.bad |= length_count < b.rows || needed > byte_count;
   }
-  if (bad) return fail(env, DM_E_ARGUMENT, "publishTrades: columns outside the buffer, or a text id over 120 bytes");
-  if (rows == 0) return integer(env, 0);
-  int missing = resolve(x, context, c.instrument, c.publisher, rows);
-  if (missing < 0) return fail(env, missing, "publishTrades");
-  if (missing == 0) dm_publish_trades(&x->p, &c, rows);
+  if (b.bad) return fail(env, DM_E_ARGUMENT, "publishTrades: columns outside the buffer, or a text id over 120 bytes");
+  if (resolved(env, x, &b, c.instrument, c.publisher)) dm_publish_trades(&x->p, &c, b.rows);
   producer_control(x);
-  return integer(env, missing);
+  return NULL;
 }
 
-/* publishQuotes(buffer, rows, context) */
+/* publishQuotes(buffer); how many rows miss something stands in the control block */
 static napi_value publish_quotes(napi_env env, napi_callback_info info) {
-  napi_value a[3];
-  producer *x = producer_of(env, arguments(env, info, 3, a));
-  void *base = NULL;
-  size_t bytes = 0;
+  napi_value a[1];
+  producer *x = producer_of(env, arguments(env, info, 1, a));
   if (!x) return NULL;
-  if (x->p.ring.record_schema != DM_SCHEMA_QUOTES || napi_get_arraybuffer_info(env, a[0], &base, &bytes) != napi_ok)
-    return fail(env, DM_E_ARGUMENT, "publishQuotes");
-  uint32_t rows = u32(env, a[1]), context = u32(env, a[2]);
-  int bad = 0;
+  if (x->p.ring.record_schema != DM_SCHEMA_QUOTES) return fail(env, DM_E_ARGUMENT, "publishQuotes");
+  batch b = batch_of(env, x, a[0], 23);
   dm_quote_columns c = {COLUMN(0, int64_t), COLUMN(1, int64_t), COLUMN(2, int64_t), COLUMN(3, int64_t), COLUMN(4, int64_t),
                         COLUMN(5, int64_t), COLUMN(6, int64_t), COLUMN(7, int64_t), COLUMN(8, int64_t), COLUMN(9, uint32_t),
                         COLUMN(10, uint32_t), COLUMN(11, uint32_t), COLUMN(12, int32_t), COLUMN(13, uint16_t),
                         COLUMN(14, uint16_t), COLUMN(15, uint16_t), COLUMN(16, int8_t), COLUMN(17, int8_t), COLUMN(18, uint8_t),
                         COLUMN(19, uint8_t), COLUMN(20, uint8_t), COLUMN(21, uint8_t), COLUMN(22, uint8_t)};
-  if (bad) return fail(env, DM_E_ARGUMENT, "publishQuotes: columns outside the buffer");
-  if (rows == 0) return integer(env, 0);
-  int missing = resolve(x, context, c.instrument, c.publisher, rows);
-  if (missing < 0) return fail(env, missing, "publishQuotes");
-  if (missing == 0) dm_publish_quotes(&x->p, &c, rows);
+  if (b.bad) return fail(env, DM_E_ARGUMENT, "publishQuotes: columns outside the buffer");
+  if (resolved(env, x, &b, c.instrument, c.publisher)) dm_publish_quotes(&x->p, &c, b.rows);
   producer_control(x);
-  return integer(env, missing);
+  return NULL;
 }
 
 /* addEntry(type, nativeId, keyKind, priceScale, sizeScale, assetClass, context, publisher, symbol, provider, exchange,
@@ -318,19 +347,25 @@ static napi_value producer_entries(napi_env env, napi_callback_info info) {
   return x ? entries_from(env, &x->p.ring, u32(env, a[0]), NULL) : NULL;
 }
 
-/* openProducer(dir, name, capacity, schema, dictCap, timeInterval, blockMicros, group) */
+/* openProducer(dir, name, capacity, schema, dictCap, timeInterval, blockMicros, group, columnOffsets) */
 static napi_value open_producer(napi_env env, napi_callback_info info) {
-  napi_value a[8], object;
-  arguments(env, info, 8, a);
+  napi_value a[9], object;
+  arguments(env, info, 9, a);
   char dir[4096], name[256];
   text(env, a[0], dir, sizeof dir);
   text(env, a[1], name, sizeof name);
   dm_options o = {.capacity = u64(env, a[2]), .record_schema = u32(env, a[3]), .dict_cap = u32(env, a[4]),
                   .time_interval = u32(env, a[5]), .block_us = u32(env, a[6]), .group = u32(env, a[7])};
+  uint32_t column_offset[MAX_COLUMNS] = {0};
+  if (!column_offsets(env, a[8], o.record_schema, column_offset)) return fail(env, DM_E_ARGUMENT, "column offsets");
   int dirfd = dm_directory_open(dir, (uint32_t)geteuid(), 1, (int)o.group);
   if (dirfd < 0) return fail(env, dirfd, "directory");
   producer *x = calloc(1, sizeof *x);
-  if (!x) return fail(env, DM_E_NO_SPACE, "memory");
+  if (!x) {
+    close(dirfd);
+    return fail(env, DM_E_NO_SPACE, "memory");
+  }
+  memcpy(x->column_offset, column_offset, sizeof column_offset);
   int result = dm_producer_open(&x->p, dirfd, name, &o);
   if (result != DM_OK) {
     free(x);
@@ -513,9 +548,11 @@ static napi_value close_segment(napi_env env, napi_callback_info info) {
 
 /* ------------------------------------------------------------------------------------------------ cursor */
 
-/* Control block of a cursor. */
+/* Control block of a cursor. C_LIMIT, C_OFFSET and C_ROOM are what JavaScript writes before it polls: how many rows at most,
+   and where in the buffer it gives there is room for how many bytes. C_PLACED: the rows are there already. */
 enum { C_COUNT, C_NEXT, C_WRITTEN, C_GAP_FROM, C_GAP_TO, C_DICT, C_EPOCH, C_LOST, C_GAPS, C_DELIVERED, C_SUPPRESSED, C_STATE,
-       C_GROUPS, C_DEMOTED, C_DURABLE, C_CONTROLS, C_CORRUPT, C_COMPLETE, C_OTHER_TEXT, C_FIRST_GROUP = 24 };
+       C_GROUPS, C_DEMOTED, C_DURABLE, C_CONTROLS, C_CORRUPT, C_COMPLETE, C_STATUS, C_PLACED, C_LIMIT = 20, C_OFFSET, C_ROOM,
+       C_FIRST_GROUP = 24 };
 
 typedef struct cursor {
   handle base;
@@ -529,6 +566,7 @@ typedef struct cursor {
   uint16_t group_context[MAX_GROUPS];
   uint32_t group_rows[MAX_GROUPS];
   uint32_t group_count;
+  int whole;                         /* all rows are of group 0 */
   uint8_t slot_of_context[MAX_CONTEXTS];
   uint64_t *filter;
   double corrupt;
@@ -572,11 +610,35 @@ static uint8_t group_for(cursor *x, uint16_t context) {
   return slot;
 }
 
+/* What nearly always holds: all rows are of one context. `group_of` is not needed then. */
+static int one_group(cursor *x) {
+  const uint32_t size = x->s->ring.record_size, known = x->c.known_dict, count = x->row_count;
+  const uint16_t *contexts = x->s->contexts;
+  const uint8_t *tail = x->rows + size - sizeof(dm_tail);
+  uint32_t other = 0, first = 0;
+  x->whole = 0;
+  for (uint32_t i = 0; i < count; i++, tail += size) {
+    const dm_tail *t = (const dm_tail *)(const void *)tail;
+    uint32_t context = t->instrument < known ? contexts[t->instrument] : 0xffff;
+    if (i == 0) first = context;
+    other |= context ^ first;
+    other |= (t->kind & 15u) ^ DM_KIND_ROW;
+  }
+  if (count == 0 || other || first == 0xffff) return 0;
+  x->group_count = 1;
+  x->group_context[0] = (uint16_t)first;
+  x->group_rows[0] = count;
+  x->control[C_CONTROLS] = 0;
+  x->whole = 1;
+  return 1;
+}
+
 /* Sorts the rows by context: a batch is of one provider, dataset and key kind. Returns where it stopped: rows of a 49th
    context stay for the next poll. */
 static void group_rows(cursor *x) {
   const dm_ring *r = &x->s->ring;
-  uint32_t controls = 0, texts = 0;
+  if (one_group(x)) return;
+  uint32_t controls = 0;
   x->group_count = 0;
   for (uint32_t i = 0; i < x->row_count; i++) {
     const dm_tail *t = dm_row_tail(row_at(x, i), r->record_size);
@@ -587,10 +649,7 @@ static void group_rows(cursor *x) {
       controls++;
       continue;
     }
-    if (kind == DM_KIND_TEXT) {
-      texts++;
-      continue;
-    }
+    if (kind == DM_KIND_TEXT) continue;
     if (kind == DM_KIND_ROW && t->instrument < x->c.known_dict) context = x->s->contexts[t->instrument];
     uint8_t slot = context == 0xffff ? 255 : group_for(x, context);
     x->group_of[i] = slot;
@@ -598,7 +657,6 @@ static void group_rows(cursor *x) {
     else x->group_rows[slot]++;
   }
   x->control[C_CONTROLS] = controls;
-  x->control[C_OTHER_TEXT] = texts;
 }
 
 static void cursor_control(cursor *x) {
@@ -627,6 +685,8 @@ static void cursor_control(cursor *x) {
 
 static int poll_once(cursor *x, uint32_t limit) {
   int status = dm_ring_poll(&x->s->ring, &x->c, x->rows, limit, &x->row_count);
+  x->control[C_STATUS] = status;
+  x->control[C_PLACED] = 0;
   if (status == DM_POLL_EMPTY && x->c.suppressed == (uint64_t)x->control[C_SUPPRESSED]) {
     x->row_count = x->group_count = 0;
     x->control[C_COUNT] = x->control[C_GROUPS] = x->control[C_CONTROLS] = 0;
@@ -643,82 +703,122 @@ static int poll_once(cursor *x, uint32_t limit) {
   return status;
 }
 
-static uint32_t poll_limit(uint32_t limit) { return limit < 4 ? 4 : limit > MAX_POLL ? MAX_POLL : limit; }
+static uint32_t poll_limit(double limit) { return !(limit >= 4) ? 4 : limit > MAX_POLL ? MAX_POLL : (uint32_t)limit; }
 
-/* poll(limit): status */
+/* Column memory: `capacity` rows of room from `base` on. */
+typedef struct target { uint8_t *base; uint64_t capacity; const uint32_t *offset; } target;
+/* The columns never overlap each other or the rows: said to the compiler, which else reads every address again for each row. */
+#define TO(k, type, name) type *restrict name = (type *)(void *)(t.base + t.offset[k] * t.capacity)
+
+/* Writes `count` rows, or those of `group` where `group_of` is given. */
+static void put_trades(target t, const dm_trade *restrict d, uint32_t count, const uint8_t *restrict group_of, uint32_t group) {
+  TO(0, int64_t, ts_event); TO(1, int64_t, ts_recv); TO(2, int64_t, trade_key); TO(3, int64_t, price); TO(4, int64_t, size);
+  TO(5, uint32_t, instrument); TO(6, int32_t, ts_in_delta); TO(7, uint16_t, publisher);
+  TO(8, int8_t, price_exponent); TO(9, int8_t, size_exponent); TO(10, uint8_t, side); TO(11, uint8_t, flags); TO(12, uint8_t, depth);
+  for (uint32_t i = 0, n = 0; i < count; i++, d++) {
+    if (group_of && group_of[i] != group) continue;
+    ts_event[n] = d->ts_event;
+    ts_recv[n] = d->ts_recv;
+    trade_key[n] = d->trade_key;
+    price[n] = d->price;
+    size[n] = d->size;
+    instrument[n] = d->tail.instrument;
+    ts_in_delta[n] = d->tail.ts_in_delta;
+    publisher[n] = d->tail.publisher;
+    price_exponent[n] = d->tail.price_exponent;
+    size_exponent[n] = d->tail.size_exponent;
+    side[n] = d->tail.kind >> 4 & 3;
+    flags[n] = d->tail.flags;
+    depth[n] = (uint8_t)d->tail.back;
+    n++;
+  }
+}
+
+static void put_quotes(target t, const dm_quote *restrict d, uint32_t count, const uint8_t *restrict group_of, uint32_t group) {
+  TO(0, int64_t, ts_event); TO(1, int64_t, ts_recv); TO(2, int64_t, quote_key); TO(3, int64_t, bid_price); TO(4, int64_t, ask_price);
+  TO(5, int64_t, price); TO(6, int64_t, bid_size); TO(7, int64_t, ask_size); TO(8, int64_t, size);
+  TO(9, uint32_t, bid_count); TO(10, uint32_t, ask_count); TO(11, uint32_t, instrument); TO(12, int32_t, ts_in_delta);
+  TO(13, uint16_t, publisher); TO(14, uint16_t, bid_publisher); TO(15, uint16_t, ask_publisher);
+  TO(16, int8_t, price_exponent); TO(17, int8_t, size_exponent); TO(18, uint8_t, schema); TO(19, uint8_t, side);
+  TO(20, uint8_t, action); TO(21, uint8_t, flags); TO(22, uint8_t, depth);
+  for (uint32_t i = 0, n = 0; i < count; i++, d++) {
+    if (group_of && group_of[i] != group) continue;
+    ts_event[n] = d->ts_event;
+    ts_recv[n] = d->ts_recv;
+    quote_key[n] = d->quote_key;
+    bid_price[n] = d->bid_price;
+    ask_price[n] = d->ask_price;
+    price[n] = d->price;
+    bid_size[n] = d->bid_size;
+    ask_size[n] = d->ask_size;
+    size[n] = d->size;
+    bid_count[n] = d->bid_count;
+    ask_count[n] = d->ask_count;
+    instrument[n] = d->tail.instrument;
+    ts_in_delta[n] = d->tail.ts_in_delta;
+    publisher[n] = d->tail.publisher;
+    bid_publisher[n] = d->bid_publisher;
+    ask_publisher[n] = d->ask_publisher;
+    price_exponent[n] = d->tail.price_exponent;
+    size_exponent[n] = d->tail.size_exponent;
+    schema[n] = d->schema;
+    side[n] = d->tail.kind >> 4 & 3;
+    action[n] = d->action;
+    flags[n] = d->tail.flags;
+    depth[n] = (uint8_t)d->tail.back;
+    n++;
+  }
+}
+
+static void put_group(cursor *x, target t, uint32_t group) {
+  const uint8_t *group_of = x->whole ? NULL : x->group_of;
+  if (x->s->ring.record_schema == DM_SCHEMA_TRADES) put_trades(t, (const dm_trade *)(const void *)x->rows, x->row_count, group_of, group);
+  else put_quotes(t, (const dm_quote *)(const void *)x->rows, x->row_count, group_of, group);
+}
+
+static uint32_t row_bytes(const cursor *x) { return x->column_offset[x->s->ring.record_schema == DM_SCHEMA_TRADES ? 13 : 23]; }
+
+/* Rows of one context go to the buffer at once, if they fit: the call that would fetch them costs as much as ten of them. */
+static void place(napi_env env, cursor *x, napi_value buffer) {
+  uint64_t capacity = (x->row_count + 7) & ~7u, needed = capacity * row_bytes(x);
+  double offset = x->control[C_OFFSET];
+  void *base = NULL;
+  size_t bytes = 0;
+  if (!x->whole || !((double)needed <= x->control[C_ROOM]) || !(offset >= 0 && offset <= 4294967288.0)) return;
+  if (napi_get_arraybuffer_info(env, buffer, &base, &bytes) != napi_ok) return;
+  if (((uint64_t)offset & 7) || (uint64_t)offset + needed > bytes) return;
+  put_group(x, (target){(uint8_t *)base + (size_t)offset, capacity, x->column_offset}, 0);
+  x->control[C_PLACED] = 1;
+}
+
+/* poll(buffer): the status and everything else stands in the control block */
 static napi_value cursor_poll(napi_env env, napi_callback_info info) {
   napi_value a[1];
   cursor *x = cursor_of(env, arguments(env, info, 1, a));
-  return x ? integer(env, poll_once(x, poll_limit(u32(env, a[0])))) : NULL;
+  if (x && poll_once(x, poll_limit(x->control[C_LIMIT])) == DM_POLL_ROWS) place(env, x, a[0]);
+  return NULL;
 }
 
-/* spin(limit, micros): polls until something is there, at most that long */
+/* spin(buffer, micros): polls until something is there, at most that long */
 static napi_value cursor_spin(napi_env env, napi_callback_info info) {
   napi_value a[2];
   cursor *x = cursor_of(env, arguments(env, info, 2, a));
   if (!x) return NULL;
-  uint32_t limit = poll_limit(u32(env, a[0]));
   uint64_t micros = u32(env, a[1]) > 100000 ? 100000 : u32(env, a[1]);
   struct timespec start, now;
   clock_gettime(CLOCK_MONOTONIC, &start);
-  for (;;) {
-    for (int i = 0; i < 64; i++) {
-      if (dm_ring_write_seq(&x->s->ring) != x->c.next) return integer(env, poll_once(x, limit));
+  for (uint32_t turn = 1; dm_ring_write_seq(&x->s->ring) == x->c.next; turn++) {
 #if defined(__x86_64__)
-      __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #elif defined(__aarch64__)
-      __asm__ volatile("yield");
+    __asm__ volatile("yield");
 #endif
-    }
+    if (turn & 63) continue;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if ((uint64_t)((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000) >= micros) break;
   }
-  return integer(env, poll_once(x, limit));
-}
-
-typedef struct target { uint8_t *base; uint64_t capacity; const uint32_t *offset; } target;
-#define PUT(k, type, value) ((type *)(void *)(t.base + t.offset[k] * t.capacity))[n] = (type)(value)
-
-static void put_trade(target t, uint32_t n, const dm_trade *d) {
-  PUT(0, int64_t, d->ts_event);
-  PUT(1, int64_t, d->ts_recv);
-  PUT(2, int64_t, d->trade_key);
-  PUT(3, int64_t, d->price);
-  PUT(4, int64_t, d->size);
-  PUT(5, uint32_t, d->tail.instrument);
-  PUT(6, int32_t, d->tail.ts_in_delta);
-  PUT(7, uint16_t, d->tail.publisher);
-  PUT(8, int8_t, d->tail.price_exponent);
-  PUT(9, int8_t, d->tail.size_exponent);
-  PUT(10, uint8_t, d->tail.kind >> 4 & 3);
-  PUT(11, uint8_t, d->tail.flags);
-  PUT(12, uint8_t, d->tail.back & 255);
-}
-
-static void put_quote(target t, uint32_t n, const dm_quote *d) {
-  PUT(0, int64_t, d->ts_event);
-  PUT(1, int64_t, d->ts_recv);
-  PUT(2, int64_t, d->quote_key);
-  PUT(3, int64_t, d->bid_price);
-  PUT(4, int64_t, d->ask_price);
-  PUT(5, int64_t, d->price);
-  PUT(6, int64_t, d->bid_size);
-  PUT(7, int64_t, d->ask_size);
-  PUT(8, int64_t, d->size);
-  PUT(9, uint32_t, d->bid_count);
-  PUT(10, uint32_t, d->ask_count);
-  PUT(11, uint32_t, d->tail.instrument);
-  PUT(12, int32_t, d->tail.ts_in_delta);
-  PUT(13, uint16_t, d->tail.publisher);
-  PUT(14, uint16_t, d->bid_publisher);
-  PUT(15, uint16_t, d->ask_publisher);
-  PUT(16, int8_t, d->tail.price_exponent);
-  PUT(17, int8_t, d->tail.size_exponent);
-  PUT(18, uint8_t, d->schema);
-  PUT(19, uint8_t, d->tail.kind >> 4 & 3);
-  PUT(20, uint8_t, d->action);
-  PUT(21, uint8_t, d->tail.flags);
-  PUT(22, uint8_t, d->tail.back & 255);
+  if (poll_once(x, poll_limit(x->control[C_LIMIT])) == DM_POLL_ROWS) place(env, x, a[0]);
+  return NULL;
 }
 
 /* take(group, buffer, capacity, offset): writes the rows of a group into column memory; how many */
@@ -729,20 +829,11 @@ static napi_value cursor_take(napi_env env, napi_callback_info info) {
   size_t bytes = 0;
   if (!x) return NULL;
   uint32_t group = u32(env, a[0]), capacity = u32(env, a[2]), offset = u32(env, a[3]);
-  int trades = x->s->ring.record_schema == DM_SCHEMA_TRADES;
-  uint32_t columns = trades ? 13 : 23;
   if (napi_get_arraybuffer_info(env, a[1], &base, &bytes) != napi_ok || group >= x->group_count ||
-      x->group_rows[group] > capacity || ((capacity | offset) & 7) || (uint64_t)x->column_offset[columns] * capacity + offset > bytes)
+      x->group_rows[group] > capacity || ((capacity | offset) & 7) || (uint64_t)row_bytes(x) * capacity + offset > bytes)
     return fail(env, DM_E_ARGUMENT, "take");
-  target t = {(uint8_t *)base + offset, capacity, x->column_offset};
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < x->row_count; i++) {
-    if (x->group_of[i] != group) continue;
-    const void *row = row_at(x, i);
-    if (trades) put_trade(t, n++, row);
-    else put_quote(t, n++, row);
-  }
-  return number(env, n);
+  put_group(x, (target){(uint8_t *)base + offset, capacity, x->column_offset}, group);
+  return number(env, x->group_rows[group]);
 }
 
 /* texts(group): array of the rows' text ids; undefined where the text slots were not all there */
@@ -753,7 +844,7 @@ static napi_value cursor_texts(napi_env env, napi_callback_info info) {
   uint32_t group = u32(env, a[0]), n = 0;
   napi_create_array(env, &list);
   for (uint32_t i = 0; i < x->row_count; i++) {
-    if (x->group_of[i] != group) continue;
+    if (!x->whole && x->group_of[i] != group) continue;
     const dm_trade *row = (const dm_trade *)(const void *)row_at(x, i);
     uint32_t slots = row->tail.kind >> 6, whole = slots > 0, length = 0;
     char id[120];
@@ -899,12 +990,8 @@ static napi_value open_cursor(napi_env env, napi_callback_info info) {
   if (!s) return NULL;
   char client[64];
   text(env, a[1], client, sizeof client);
-  void *offsets = NULL;
-  size_t count = 0;
-  napi_typedarray_type type;
-  if (napi_get_typedarray_info(env, a[5], &type, &count, &offsets, NULL, NULL) != napi_ok || type != napi_uint32_array ||
-      count > MAX_COLUMNS || count <= (s->ring.record_schema == DM_SCHEMA_TRADES ? 13u : 23u))
-    return fail(env, DM_E_ARGUMENT, "column offsets");
+  uint32_t column_offset[MAX_COLUMNS] = {0};
+  if (!column_offsets(env, a[5], s->ring.record_schema, column_offset)) return fail(env, DM_E_ARGUMENT, "column offsets");
   cursor *x = calloc(1, sizeof *x);
   uint8_t *rows = malloc((size_t)(MAX_POLL + 4) * s->ring.record_size);
   if (!x || !rows) {
@@ -916,7 +1003,7 @@ static napi_value open_cursor(napi_env env, napi_callback_info info) {
   x->rows = rows;
   x->c.next = u64(env, a[0]);
   x->c.watch_dict = 1;
-  memcpy(x->column_offset, offsets, count * 4);
+  memcpy(x->column_offset, column_offset, sizeof column_offset);
   if (u32(env, a[4])) {
     int result = dm_reader_attach(&x->reader, s->dirfd, s->name, s->owner, client, u32(env, a[2]), (int)u32(env, a[3]));
     if (result != DM_OK) {

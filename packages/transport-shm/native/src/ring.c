@@ -135,6 +135,18 @@ static uint64_t dm_power(uint64_t value) {
   return power;
 }
 
+/* What a file may be used for by whom: with group bits in `mode`, by the group of the directory, whatever the group of this
+   process is. */
+static int dm_share(int dirfd, int fd, mode_t mode) {
+  struct stat dir, file;
+  if (fstat(dirfd, &dir) != 0 || fstat(fd, &file) != 0) return DM_E_SYSTEM;
+  if ((mode & 0070) && file.st_gid != dir.st_gid && fchown(fd, (uid_t)-1, dir.st_gid) != 0) return DM_E_SYSTEM;
+  return fchmod(fd, mode) == 0 ? DM_OK : DM_E_SYSTEM;
+}
+
+static mode_t dm_ring_mode(const dm_producer *p) { return p->options.group ? 0640 : 0600; }
+static mode_t dm_ctl_mode(const dm_producer *p) { return p->options.group ? 0660 : 0600; }
+
 /* A file of `bytes` zeroes under a temporary name in the directory. */
 static int dm_temporary(int dirfd, const char *name, uint64_t bytes, mode_t mode, dm_path path) {
   uint64_t random;
@@ -142,7 +154,8 @@ static int dm_temporary(int dirfd, const char *name, uint64_t bytes, mode_t mode
   snprintf(path, sizeof(dm_path), ".%s.%016llx", name, (unsigned long long)random);
   int fd = openat(dirfd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   if (fd < 0) return DM_E_SYSTEM;
-  int result = fchmod(fd, mode) == 0 ? dm_reserve(fd, (off_t)bytes) : DM_E_SYSTEM;
+  int result = dm_share(dirfd, fd, mode);
+  if (result == DM_OK) result = dm_reserve(fd, (off_t)bytes);
   if (result == DM_OK) return fd;
   int saved = errno;
   unlinkat(dirfd, path, 0);
@@ -252,7 +265,7 @@ static int dm_segment_create(dm_producer *p, const dm_ring *from, uint64_t base_
   memset(&layout, 0, sizeof layout);
   dm_layout(&layout, &p->options);
   dm_path temporary, path;
-  int fd = dm_temporary(p->dirfd, p->name, layout.total_bytes, p->options.group ? 0640 : 0600, temporary);
+  int fd = dm_temporary(p->dirfd, p->name, layout.total_bytes, dm_ring_mode(p), temporary);
   if (fd < 0) return fd;
   int result = dm_lock(fd, 0, 0, F_WRLCK, 0);
   uint8_t *base = result == DM_OK ? dm_map_shared(fd, layout.total_bytes) : NULL;
@@ -296,8 +309,11 @@ static int dm_segment_take(dm_producer *p) {
   if (fstat(fd, &st) == 0)
     result = S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 0022) ? dm_lock(fd, 0, 0, F_WRLCK, 0) : DM_E_OWNER;
   if (result == DM_OK && !dm_is_current(p->dirfd, p->name, fd)) result = DM_E_MISSING;
+  if (result == DM_OK) result = dm_share(p->dirfd, fd, dm_ring_mode(p));
   if (result != DM_OK) {
+    int saved = errno;
     close(fd);
+    errno = saved;
     return result;
   }
   uint8_t boot[16];
@@ -349,7 +365,7 @@ static off_t dm_row_offset(uint32_t row) { return (off_t)(sizeof(dm_ctl_header) 
 
 static int dm_ctl_create(dm_producer *p) {
   dm_path temporary, path;
-  int fd = dm_temporary(p->dirfd, p->name, DM_CTL_BYTES, p->options.group ? 0660 : 0600, temporary);
+  int fd = dm_temporary(p->dirfd, p->name, DM_CTL_BYTES, dm_ctl_mode(p), temporary);
   if (fd < 0) return fd;
   dm_ctl_header *ctl = dm_map_shared(fd, DM_CTL_BYTES);
   dm_file(path, p->name, ".ctl");
@@ -381,7 +397,7 @@ static int dm_ctl_open(dm_producer *p) {
     if (ctl && dm_ctl_ok(ctl)) {
       p->ctl = ctl;
       p->ctl_fd = fd;
-      return DM_OK;
+      return dm_share(p->dirfd, fd, dm_ctl_mode(p));
     }
     if (ctl) munmap(ctl, DM_CTL_BYTES);
     close(fd);
@@ -390,17 +406,23 @@ static int dm_ctl_open(dm_producer *p) {
 }
 
 static int dm_bells_create(dm_producer *p) {
-  mode_t mode = p->options.group ? 0660 : 0600;
+  mode_t mode = dm_ctl_mode(p);
+  struct stat dir;
+  if (fstat(p->dirfd, &dir) != 0) return DM_E_SYSTEM;
   for (uint32_t n = 0; n < DM_MAX_READERS; n++) {
     dm_path path;
     struct stat st;
     dm_bell_file(path, p->name, n);
     if (fstatat(p->dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-      if (S_ISFIFO(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 0777) == mode) continue;
+      int shared = !p->options.group || st.st_gid == dir.st_gid;
+      if (S_ISFIFO(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 0777) == mode && shared) continue;
       unlinkat(p->dirfd, path, 0);
     }
-    if (mkfifoat(p->dirfd, path, mode) != 0) return errno == ENOSPC ? DM_E_NO_SPACE : DM_E_SYSTEM;
-    if (fchmodat(p->dirfd, path, mode, 0) != 0) return DM_E_SYSTEM;
+    if (mkfifoat(p->dirfd, path, 0600) != 0) return errno == ENOSPC ? DM_E_NO_SPACE : DM_E_SYSTEM;
+    int fd = openat(p->dirfd, path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int result = fd < 0 ? DM_E_SYSTEM : dm_share(p->dirfd, fd, mode);
+    if (fd >= 0) close(fd);
+    if (result != DM_OK) return result;
   }
   return DM_OK;
 }
@@ -439,6 +461,9 @@ static void dm_wake_armed(dm_producer *p) {
 
 /* ------------------------------------------------------------------------------------------------ producer */
 
+static int dm_has_readers(int dirfd, const char *name);
+static void dm_unlink_all(int dirfd, const char *name);
+
 static void dm_producer_free(dm_producer *p) {
   free(p->map_keys);
   free(p->map_values);
@@ -464,7 +489,7 @@ int dm_producer_open(dm_producer *p, int dirfd, const char *name, const dm_optio
   p->fd = p->ctl_fd = -1;
   p->dirfd = dirfd;
   for (uint32_t n = 0; n < DM_MAX_READERS; n++) p->bells[n] = -1;
-  int result = dm_name_ok(name) && dm_options_ok(options) ? DM_E_MISSING : DM_E_ARGUMENT;
+  int result = dm_name_ok(name) && dm_options_ok(options) ? DM_E_MISSING : DM_E_ARGUMENT, created = 0;
   if (result == DM_E_MISSING) {
     memcpy(p->name, name, strlen(name) + 1);
     p->options = *options;
@@ -473,6 +498,7 @@ int dm_producer_open(dm_producer *p, int dirfd, const char *name, const dm_optio
       result = dm_segment_take(p);
       if (result == DM_E_MISSING) {
         result = dm_segment_create(p, NULL, 0, 1, 0);
+        created = result == DM_OK;
         if (result == DM_E_BUSY) result = DM_E_MISSING;
       }
     }
@@ -485,6 +511,8 @@ int dm_producer_open(dm_producer *p, int dirfd, const char *name, const dm_optio
     return DM_OK;
   }
   int saved = errno;
+  /* A ring that nobody can read, where there was none before, would only take the space that is missing. */
+  if (created && !dm_has_readers(p->dirfd, p->name)) dm_unlink_all(p->dirfd, p->name);
   dm_producer_close(p);
   errno = saved;
   return result;

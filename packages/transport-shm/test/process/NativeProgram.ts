@@ -35,6 +35,7 @@ export const compiled = (name: keyof typeof sources, sanitizer: keyof typeof san
     "-Wextra",
     "-Werror",
     ...sanitizers[sanitizer],
+    ...(name === "ring_bench" ? ["-O3"] : []), // as the addon that it is measured against
     "-I",
     join(native, "include")
   ]

@@ -2,10 +2,10 @@
 // "forever ROWS MICROS", "close", "exit". Answers are JSON lines on stdout.
 import { createInterface } from "node:readline"
 import { RingWriter } from "@data-manager/transport-shm"
-import { contextOf, trades } from "../TestBatch.ts"
+import { contextOf, quotes, trades } from "../TestBatch.ts"
 
 const [dir, name, json = "{}"] = process.argv.slice(2) as [string, string, string?]
-const options = JSON.parse(json) as { symbols?: number }
+const options = JSON.parse(json) as { symbols?: number; kind?: "trades" | "quotes" }
 const symbols = options.symbols ?? 8
 const context = contextOf(symbols)
 const say = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`)
@@ -21,7 +21,8 @@ try {
   let next = writer.position
   const commands: Record<string, (...args: Array<number>) => void> = {
     publish: (first, rows) => {
-      writer.publish(trades(context, symbols, first!, rows!))
+      const make = options.kind === "quotes" ? quotes : trades
+      writer.publish(make(context, symbols, first!, rows!))
       next = first! + rows!
       say({ position: writer.position })
     },

@@ -1,5 +1,5 @@
 /**
- * Migration 2: times whose bars have to be made anew by the server. Where bars are continuous aggregates, rows that come
+ * Migration 3: times whose bars have to be made anew by the server. Where bars are continuous aggregates, rows that come
  * late change trades below what was made; the times of such rows stand here until it was made again.
  */
 export const up = /* sql */ `
