@@ -19,8 +19,10 @@ import {
   StoreInvalidData
 } from "@data-manager/core"
 import { Effect, Random } from "effect"
+import type { Opened, Prepared, Way } from "./AppendAttempt.ts"
+import * as AppendBars from "./AppendBars.ts"
 import { type BatchScan, countDays, scan as scanBatch } from "./BatchScan.ts"
-import { encode, MaxRowBytes, type SeriesScales } from "./CopyEncoder.ts"
+import { encode, MaxRowBytes } from "./CopyEncoder.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { exactChunks, exactColumns, MaxTextId, textIdChunks } from "./ExactRows.ts"
 import * as Ledger from "./Ledger.ts"
@@ -30,12 +32,11 @@ import { isUniqueViolation, type PgConnection, type PgPool, type SqlRow } from "
 import * as Rollup from "./Rollup.ts"
 import * as RollupRebuild from "./RollupRebuild.ts"
 import * as RollupRefill from "./RollupRefill.ts"
-import { type RowTable, rowTables } from "./RowTable.ts"
+import { rowTables } from "./RowTable.ts"
 import { RowWriter } from "./RowWriter.ts"
 import * as Staging from "./Staging.ts"
 import { isAggregated as areAggregated } from "./timescale/Aggregates.ts"
 import * as BarRefresh from "./timescale/BarRefresh.ts"
-import * as OwnBars from "./timescale/OwnBars.ts"
 import * as WriteContext from "./WriteContext.ts"
 import * as WriteLock from "./WriteLock.ts"
 
@@ -50,25 +51,6 @@ export interface AppendOptions {
 
 /** Tries beside the first one, after contention or a lost connection. */
 const retries = 6
-
-/** How an attempt goes about it. */
-interface Way {
-  readonly staged: boolean
-  /** Whether the write lock is held alone. */
-  readonly alone: boolean
-  /** An earlier attempt lost its connection and may have been committed. */
-  readonly uncertain: boolean
-}
-
-/** A batch with what is known before the transaction. */
-interface Prepared {
-  readonly scan: BatchScan
-  readonly scales: SeriesScales
-  readonly table: RowTable
-  readonly claim: AppendClaim
-  readonly writer: RowWriter
-  readonly rollups: boolean
-}
 
 type Counts = Omit<AppendResult, "skipped">
 
@@ -250,7 +232,7 @@ const attempt = (
       if (!(yield* Ledger.open(connection, claim)))
         return way.uncertain ? yield* Ledger.resultOf(connection, claim) : skipped
       const opened = yield* begin(connection, prepared, way)
-      yield* adoptReturning(connection, prepared, way, opened)
+      yield* AppendBars.adoptReturning(connection, prepared, way, opened)
       const counts = way.staged
         ? yield* writeStaged(connection, prepared, way, opened)
         : yield* writeDirectly(connection, prepared, way, opened)
@@ -261,14 +243,6 @@ const attempt = (
       return { ...counts, skipped: false }
     })
   )
-
-/** What a transaction finds in the database when it begins. */
-interface Opened {
-  /** Up to where retention has removed rows. */
-  readonly horizon: RollupRefill.Horizon
-  /** Whether bars are continuous aggregates. */
-  readonly isAggregated: boolean
-}
 
 /** Takes the write lock, makes the temporary tables, and asks up to where retention has removed rows. */
 const begin = Effect.fnUntraced(function* (connection: PgConnection, prepared: Prepared, way: Way) {
@@ -286,40 +260,6 @@ const begin = Effect.fnUntraced(function* (connection: PgConnection, prepared: P
     isAggregated: results[2]![0]!.aggregated as boolean
   }
   return opened
-})
-
-/**
- * Where bars are continuous aggregates: takes the bars of instruments into our own tables whose removed trades come back,
- * before they are written.
- */
-const adoptReturning = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  { scan, rollups }: Prepared,
-  way: Way,
-  { horizon, isAggregated }: Opened
-) {
-  if (!isAggregated || !rollups || scan.kind !== "trades") return
-  if (horizon === undefined || scan.days[0]! >= horizon) return
-  yield* adopt(connection, way, yield* OwnBars.lacking(connection, OwnBars.before(scan, horizon)))
-})
-
-/** The same for those that have values which an aggregate cannot take, once they are written; gives these instruments. */
-const adoptExact = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  { scan, rollups }: Prepared,
-  way: Way,
-  { isAggregated }: Opened
-) {
-  if (!isAggregated || !rollups || scan.kind !== "trades") return undefined
-  const ids = yield* OwnBars.lackingExact(connection, scan)
-  yield* adopt(connection, way, ids)
-  return ids.length === 0 ? undefined : new Set(ids)
-})
-
-const adopt = Effect.fnUntraced(function* (connection: PgConnection, way: Way, ids: ReadonlyArray<number>) {
-  if (ids.length === 0) return
-  if (!way.alone) return yield* new Staging.NeedsLock()
-  yield* OwnBars.adopt(connection, ids)
 })
 
 const writeDirectly = Effect.fnUntraced(function* (
@@ -348,8 +288,8 @@ const writeDirectly = Effect.fnUntraced(function* (
       "COPY trade_text_id (instrument_id, ts, trade_key, trade_id) FROM STDIN (FORMAT binary)",
       textIdChunks(writer, table, scan, textIds, false)
     )
-  const adopted = yield* adoptExact(connection, prepared, way, opened)
-  yield* keepRollups(connection, prepared, way, opened, undefined, adopted)
+  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
+  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, adopted)
   const counts: Counts = { inserted: scan.length, duplicates: 0, conflicts: 0 }
   return counts
 })
@@ -387,13 +327,20 @@ const writeStaged = Effect.fnUntraced(function* (
         detail: "stored rows were removed while the batch was compared with them"
       })
     })
-  const adopted = yield* adoptExact(connection, prepared, way, opened)
+  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
   const rebuilt =
     replaced.rows > 0 || (sorted.completed && table.kind === "trades")
-      ? yield* rebuildChanged(connection, prepared, opened)
+      ? yield* AppendBars.rebuildChanged(connection, prepared, opened)
       : undefined
   if (sorted.inserted > 0)
-    yield* keepRollups(connection, prepared, way, opened, selection(scan, sorted.fresh, rebuilt), adopted)
+    yield* AppendBars.keepRollups(
+      connection,
+      prepared,
+      way,
+      opened,
+      AppendBars.selection(scan, sorted.fresh, rebuilt),
+      adopted
+    )
   const counts: Counts = {
     inserted: sorted.inserted - replaced.inBatch,
     duplicates: sorted.duplicates,
@@ -406,68 +353,4 @@ const hasRows = (connection: PgConnection, table: string): Effect.Effect<boolean
   Effect.map(
     connection.query<SqlRow & { readonly found: boolean }>(`SELECT EXISTS (SELECT FROM ${table}) AS found`),
     ([row]) => row!.found
-  )
-
-/** Makes bars and day counts of the instruments with replaced or completed rows anew; gives these instruments. */
-const rebuildChanged = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  { table, scan, rollups }: Prepared,
-  { isAggregated }: Opened
-) {
-  if (!rollups) return undefined
-  yield* RollupRebuild.touchReplaced(connection, table)
-  if (isAggregated) yield* OwnBars.touchOwnOnly(connection)
-  if (table.kind === "trades") yield* RollupRebuild.rebuildBars(connection, scan)
-  yield* RollupRebuild.recountDays(connection, table, scan)
-  const rows = yield* connection.query<SqlRow & { readonly id: number }>(
-    `SELECT DISTINCT instrument_id AS id FROM gone_${table.table}`
-  )
-  return new Set(rows.map((row) => row.id))
-})
-
-/** 1 for every row that is to be added up: inserted, and not of an instrument that was made anew. */
-const selection = (
-  { batch, length }: BatchScan,
-  fresh: Uint8Array | undefined,
-  rebuilt: ReadonlySet<number> | undefined
-): Uint8Array | undefined => {
-  if (rebuilt === undefined) return fresh
-  const selected = fresh ?? new Uint8Array(length).fill(1)
-  const { instrument } = batch.columns
-  for (let row = 0; row < length; row++) if (rebuilt.has(instrument[row]!)) selected[row] = 0
-  return selected
-}
-
-/** Adds the selected rows to day counts and bars. */
-const keepRollups = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  { scan, scales, writer, claim, rollups }: Prepared,
-  way: Way,
-  { horizon, isAggregated }: Opened,
-  selected: Uint8Array | undefined,
-  /** Instruments whose bars have these rows already. */
-  adopted: ReadonlySet<number> | undefined
-) {
-  if (!rollups) return
-  const days = countDays(scan, selected)
-  if (days.length === 0) return
-  yield* Rollup.sendDays(connection, writer, scan, days)
-  const { batch } = scan
-  if (batch._tag !== "TradeBatch") return yield* Rollup.addDays(connection)
-  const refilled = yield* RollupRefill.find(connection, scan, horizon)
-  if (refilled !== undefined && !way.alone) return yield* new Staging.NeedsLock()
-  yield* Rollup.addDays(connection)
-  const ours = isAggregated ? yield* OwnBars.rowsOf(connection, scan, selected, adopted) : selected
-  if (ours === OwnBars.None) return
-  const counting = refilled === undefined ? ours : RollupRefill.without(scan, refilled, ours)
-  // Staged rows meet stored ones, so their bars do, too.
-  const newAfter = way.staged ? Number.POSITIVE_INFINITY : yield* lastSecond(connection, claim)
-  yield* Rollup.addBars(connection, writer, { batch, scan, scales, selected: counting, newAfter })
-  if (refilled !== undefined) yield* RollupRefill.finish(connection, scan, refilled)
-})
-
-/** The second of the last row that the run has written, negative infinity where it has written none. */
-const lastSecond = (connection: PgConnection, claim: AppendClaim): Effect.Effect<number, StoreError> =>
-  Effect.map(Ledger.lastTime(connection, claim), (time) =>
-    time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
   )

@@ -46,7 +46,7 @@ import {
 import { idList } from "./ReadRows.ts"
 import { clampRange, timeCondition } from "./ReadSlice.ts"
 import { type ReadableRows, Unrepresentable } from "./RowColumns.ts"
-import { refreshPending } from "./timescale/BarRefresh.ts"
+import { refreshForReading } from "./timescale/BarRefresh.ts"
 
 const operation = "read bars"
 
@@ -163,7 +163,7 @@ const problemOf = (request: BarReadRequest): StoreError | undefined => {
 }
 
 const fromTrades = Effect.fnUntraced(function* (read: Read, timeframe: Timeframe.Timeframe) {
-  if (timeframe !== "1s") yield* refreshPending(read.pool, wholeBars(read))
+  if (timeframe !== "1s") yield* refreshForReading(read.pool, wholeBars(read))
   return yield* storedBars(read, timeframe)
 })
 

@@ -158,3 +158,19 @@ export const refreshPending = Effect.fnUntraced(function* (
   )
   if (row!.due) yield* pool.withConnection("make bars", (connection) => refresh(connection, range))
 })
+
+/**
+ * The same before bars are read. Only who may write can make them: to others the bars are shown as they are, and a log message
+ * says so.
+ */
+export const refreshForReading = (
+  pool: PgPool,
+  range: TimeRange.TimeRange
+): Effect.Effect<void, StoreError> =>
+  refreshPending(pool, range).pipe(
+    Effect.catch((error) =>
+      error.reason._tag === "StoreAccessDenied"
+        ? Effect.logInfo("bars of late trades are not made yet, and this user may not make them")
+        : Effect.fail(error)
+    )
+  )
