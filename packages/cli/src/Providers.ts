@@ -100,6 +100,16 @@ const sourceOf = (
   return Effect.fail(new ConfigError({ source: place, issues: [{ key: "", problem }] }))
 }
 
+/** The first provider that says that it has a dataset; undefined where none says so, or can be made. */
+const idOfDataset = Effect.fnUntraced(function* (sources: Sources, dataset: string | undefined) {
+  if (dataset === undefined || sources.size < 2) return undefined
+  for (const [id, source] of sources) {
+    const found = yield* Effect.result(source)
+    if (Result.isSuccess(found) && found.success.datasets.includes(dataset)) return id
+  }
+  return undefined
+})
+
 const make = (
   source: Source
 ): Effect.Effect<ConfiguredProvider, ConfigError | ProviderError, MarketStore | Scope.Scope> =>
@@ -108,15 +118,27 @@ const make = (
     return { provider: yield* source.make(store.registerListings), datasets: source.datasets }
   })
 
-/** Runs `use` with the store and one provider of the configuration: that of the id, or else the first. */
+/** Which provider is meant. */
+interface Wanted {
+  readonly id: string | undefined
+  /** A dataset that it has, where no id is given. */
+  readonly dataset: string | undefined
+}
+
+/**
+ * Runs `use` with the store and one provider of the configuration: that of the id, else one that has the dataset, or else the
+ * first.
+ */
 export const withProvider = <A, E, R>(
   session: Session,
-  id: string | undefined,
+  wanted: Wanted,
   use: (loaded: LoadedConfig, configured: ConfiguredProvider) => Effect.Effect<A, E, R>
 ) =>
   Effect.gen(function* () {
     const loaded = yield* loadConfig(session)
-    const source = yield* sourceOf(loaded, sourcesOf(session, loaded), id)
+    const sources = sourcesOf(session, loaded)
+    const id = wanted.id ?? (yield* idOfDataset(sources, wanted.dataset))
+    const source = yield* sourceOf(loaded, sources, id)
     const work = Effect.flatMap(make(source), (configured) => use(loaded, configured))
     return yield* withStoreOf(session, loaded, Effect.scoped(work))
   })

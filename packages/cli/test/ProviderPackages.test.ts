@@ -75,6 +75,10 @@ describe("a provider of another package", () => {
   }, 60_000)
 
   it("tells its errors as any other, without a secret", async () => {
+    // The dataset says whose it is.
+    const named = await dm([...acme(), "backfill", "-s", "ACME.SPOT:BTC-EUR", ...day])
+    assert.strictEqual(named.code, 0, named.stderr)
+    assert.include(named.stdout, "nothing to fetch")
     const unknown = await dm([...acme(), "backfill", "-p", "acme", "-s", "NOPE", ...day])
     assert.strictEqual(unknown.code, 1)
     assert.include(unknown.stderr, "acme history: unknown symbols: NOPE")

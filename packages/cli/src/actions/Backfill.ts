@@ -175,5 +175,11 @@ const run = Effect.fnUntraced(function* (
   if (outcome.failed.length > 0 || unknownSymbols(outcome).length > 0) return yield* partlyFailed
 })
 
+/** The dataset that the options name, where they do. */
+const datasetOf = ({ dataset, symbols }: Options): string | undefined =>
+  symbols.map((symbol) => SymbolText.parse(symbol).dataset).find((named) => named !== undefined) ?? dataset
+
 export const backfill = (session: Session, options: Options): Action =>
-  withProvider(session, options.provider, (loaded, configured) => run(session, loaded, configured, options))
+  withProvider(session, { id: options.provider, dataset: datasetOf(options) }, (loaded, configured) =>
+    run(session, loaded, configured, options)
+  )

@@ -113,6 +113,6 @@ export const discover = (session: Session, options: Options): Action =>
     ? withProviders(session, (loaded, configured, failed) =>
         run(session, loaded, configured, failed, options)
       )
-    : withProvider(session, options.provider, (loaded, configured) =>
+    : withProvider(session, { id: options.provider, dataset: undefined }, (loaded, configured) =>
         run(session, loaded, [configured], [], options)
       )
