@@ -16,6 +16,6 @@ ProviderSuite.run("without replay", {
   clock
 })
 ProviderSuite.run("billed", {
-  service: service({ capabilities: { billed: true, live: [], replaySeconds: 0 } }),
+  service: service({ capabilities: { billed: true } }),
   clock
 })

@@ -2,16 +2,10 @@
  * Batch jobs: the service makes files of a request, which are then downloaded. For more than about 5 GB.
  * Source: fact sheet, "Batch".
  */
-import {
-  type Decimal,
-  ProviderBadRequest,
-  ProviderDisconnected,
-  ProviderError,
-  type UnixNanos
-} from "@data-manager/core"
+import { ProviderBadRequest, ProviderDisconnected, ProviderError, type UnixNanos } from "@data-manager/core"
 import { Clock, Duration, Effect, type FileSystem, Schema } from "effect"
 import { type BatchJob, type BatchState, describe, Job, jobOf } from "./BatchJob.ts"
-import { checkCost } from "./CostLimit.ts"
+import { checkLimits, type RequestLimits } from "./CostLimit.ts"
 import * as FileDownload from "./FileDownload.ts"
 import type { Call, HistoricalHttp, Reply } from "./HistoricalHttp.ts"
 import { checkData, type DataRequest, dataParams, symbolLists } from "./HistoricalRequest.ts"
@@ -19,7 +13,7 @@ import * as HttpFailure from "./HttpFailure.ts"
 import type { Metadata } from "./Metadata.ts"
 
 /** What files to make. */
-export interface BatchRequest extends DataRequest {
+export interface BatchRequest extends DataRequest, RequestLimits {
   readonly encoding?: "dbn" | "csv" | "json" | undefined
   readonly compression?: "zstd" | "none" | undefined
   /** A file per so much time; weeks begin on Sunday. Default: day. */
@@ -28,8 +22,6 @@ export interface BatchRequest extends DataRequest {
   readonly splitSymbols?: boolean | undefined
   /** Largest file in bytes, 1e9 to 10e9. */
   readonly splitSize?: number | undefined
-  /** Refuse before anything is billed where the service asks for more, US dollars. */
-  readonly maxCostUsd?: Decimal.Decimal | undefined
 }
 
 /** How to wait for a job. */
@@ -68,7 +60,7 @@ export class BatchJobs {
     const lists = yield* symbolLists(path, request.symbols)
     if (lists.length > 1)
       return yield* refuse(path, "more than 2,000 symbols in one job", "submit several jobs, or ALL_SYMBOLS")
-    yield* checkCost(this.#metadata, request, request.maxCostUsd)
+    yield* checkLimits(this.#metadata, request, request)
     const params = {
       ...dataParams(request, lists[0]!),
       stype_out: "instrument_id",

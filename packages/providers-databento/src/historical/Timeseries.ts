@@ -4,9 +4,9 @@
  * Bytes are decompressed and decoded as they come; memory is a few buffers and the batches that the consumer has not taken.
  * A reply that ends early is an error: neither its transport nor its format lets a cut pass for an end.
  */
-import type { Decimal, ProviderError, ProviderEvent, RegisterListings, StoreError } from "@data-manager/core"
+import type { ProviderError, ProviderEvent, RegisterListings, StoreError } from "@data-manager/core"
 import { Effect, Queue, Stream } from "effect"
-import { checkCost } from "./CostLimit.ts"
+import { checkLimits, type RequestLimits } from "./CostLimit.ts"
 import type { Call, HistoricalHttp, OpenReply, Warning } from "./HistoricalHttp.ts"
 import { checkData, type DataRequest, dataParams, symbolLists } from "./HistoricalRequest.ts"
 import type { Metadata } from "./Metadata.ts"
@@ -14,9 +14,7 @@ import { type EventQueue, RangeReader } from "./RangeReader.ts"
 import { answersOf } from "./UnknownSymbols.ts"
 
 /** Guards of a request that is billed. */
-export interface RangeOptions {
-  /** Refuse before anything is billed where the service asks for more, US dollars. */
-  readonly maxCostUsd?: Decimal.Decimal | undefined
+export interface RangeOptions extends RequestLimits {
   /** Sees remarks of the service. Default: they are logged. */
   readonly onWarning?: ((warning: Warning) => Effect.Effect<void>) | undefined
 }
@@ -101,7 +99,7 @@ export class Timeseries {
   #lists(request: DataRequest, options: RangeOptions): Effect.Effect<ReadonlyArray<string>, ProviderError> {
     return checkData(path, request).pipe(
       Effect.andThen(symbolLists(path, request.symbols)),
-      Effect.tap(() => checkCost(this.#metadata, request, options.maxCostUsd))
+      Effect.tap(() => checkLimits(this.#metadata, request, options))
     )
   }
 

@@ -271,19 +271,23 @@ describe("get_range", () => {
     assert.lengthOf(rows(short.batches), 30_000)
   })
 
-  it("fetches nothing that costs more than the limit", async () => {
-    const answer = ({ path }: Asked): Answer =>
-      path.endsWith("get_cost") ? { body: "1.25" } : reply(compressed)
-    const dear = await run(answer, {}, { maxCostUsd: Decimal.parse("1.249")! })
-    assert.include(
-      dear.result._tag === "Failure" ? dear.result.failure.message : "",
-      "costs 1.25 USD, the limit is 1.249 USD"
-    )
-    assert.deepStrictEqual(
-      dear.asked.map((one) => one.path),
-      ["/v0/metadata.get_cost"]
-    )
-    const fine = await run(answer, {}, { maxCostUsd: Decimal.parse("1.25")! })
+  it("fetches nothing that costs more, or is more, than the limit", async () => {
+    const answer = ({ path }: Asked): Answer => {
+      if (path.endsWith("get_cost")) return { body: "1.25" }
+      return path.endsWith("get_billable_size") ? { body: "4800" } : reply(compressed)
+    }
+    const refused = async (options: object) => {
+      const { asked, result } = await run(answer, {}, options)
+      assert.deepStrictEqual(asked.map((one) => one.path).sort(), [
+        "/v0/metadata.get_billable_size",
+        "/v0/metadata.get_cost"
+      ])
+      return result._tag === "Failure" ? result.failure.message : ""
+    }
+    const dear = await refused({ maxCostUsd: Decimal.parse("1.249")! })
+    assert.include(dear, "costs 1.25 USD for 4800 bytes, the limit is 1.249 USD: nothing was fetched")
+    assert.include(await refused({ maxBytes: 4799n }), "the limit is 4799 bytes: nothing was fetched")
+    const fine = await run(answer, {}, { maxCostUsd: Decimal.parse("1.25")!, maxBytes: 4800n })
     assert.strictEqual(fine.result._tag, "Success")
   })
 
