@@ -230,6 +230,19 @@ export interface TableCompression {
   readonly bytesAfter: bigint
 }
 
+/** Something that the database server does for a store at its own times. */
+export interface ServerJob {
+  readonly purpose: "compression" | "bars" | "retention"
+  /** Table or aggregate that it works on. */
+  readonly table: string
+  readonly lastRunAt?: bigint | undefined
+  readonly nextRunAt?: bigint | undefined
+  /** Runs that failed since the job was made. */
+  readonly failures: number
+  /** Why the last run failed; undefined where it did not. */
+  readonly problem?: string | undefined
+}
+
 /** Table sizes and ages for `dm status`. */
 export interface StoreStatistics {
   readonly databaseBytes: bigint
@@ -246,6 +259,10 @@ export interface StoreStatistics {
   }>
   readonly conflicts: bigint
   readonly runs: { readonly completed: bigint; readonly open: bigint }
+  /** Jobs of the server; none where it has no jobs. */
+  readonly jobs?: ReadonlyArray<ServerJob> | undefined
+  /** Late times whose bars the server has to make, and since when they wait; where it makes bars. */
+  readonly barsBehind?: { readonly times: number; readonly since?: bigint | undefined } | undefined
 }
 
 /** Reads and writes market data. */

@@ -9,10 +9,12 @@ import {
 import { Effect } from "effect"
 import * as Partitions from "./Partitions.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.ts"
+import * as Aggregates from "./timescale/Aggregates.ts"
 import { sizesQuery } from "./timescale/ChunkSizes.ts"
 import * as Chunks from "./timescale/Chunks.ts"
 import { extensionSchema } from "./timescale/Hypertables.ts"
-import { layoutOf } from "./timescale/Layout.ts"
+import { extension, layoutOf } from "./timescale/Layout.ts"
+import * as ServerJobs from "./timescale/ServerJobs.ts"
 
 const tables = ["trade", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
 
@@ -109,6 +111,7 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
   pool.withConnection("read statistics", (connection) =>
     Effect.gen(function* () {
       const isHypertable = (yield* layoutOf(connection)) === "hypertable"
+      const { isCommunity } = yield* extension(connection)
       const found = yield* sizes(connection, isHypertable)
       const parts = yield* partsOf(connection, isHypertable)
       const [totals] = yield* connection.query<TotalsRow>(totalsQuery)
@@ -129,7 +132,11 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
         databaseBytes: totals!.bytes,
         tables: rows,
         conflicts: totals!.conflicts,
-        runs: { completed: totals!.completed, open: totals!.open }
+        runs: { completed: totals!.completed, open: totals!.open },
+        jobs: isHypertable && isCommunity ? yield* ServerJobs.list(connection) : undefined,
+        barsBehind: (yield* Aggregates.exist(connection))
+          ? yield* ServerJobs.barsBehind(connection)
+          : undefined
       }
     })
   )

@@ -138,6 +138,34 @@ const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArra
   )
 }
 
+/** What the server does by itself, and whether it works. */
+const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session): ReadonlyArray<string> => {
+  const { out } = session
+  if (jobs.length === 0) return []
+  const behind =
+    barsBehind === undefined || barsBehind.times === 0
+      ? []
+      : [out.dim(`note: bars of ${plural(barsBehind.times, "late time")} are made when they are read`)]
+  const lines = table(
+    [
+      { header: "job of the server" },
+      { header: "on" },
+      { header: "last run" },
+      { header: "next" },
+      { header: "state" }
+    ],
+    jobs.map(({ lastRunAt, nextRunAt, problem, purpose, table: on }) => [
+      purpose,
+      on,
+      lastRunAt === undefined ? "" : short(lastRunAt).slice(0, 19),
+      nextRunAt === undefined ? "" : short(nextRunAt).slice(0, 19),
+      problem === undefined ? (lastRunAt === undefined ? "waits" : "ok") : `failed: ${problem}`
+    ]),
+    out
+  )
+  return ["", ...lines, ...behind]
+}
+
 const print = (report: Report, session: Session): Effect.Effect<void> => {
   const { out } = session
   const { found, problems } = report
@@ -147,6 +175,7 @@ const print = (report: Report, session: Session): Effect.Effect<void> => {
     "",
     ...facts(databaseFacts(report), out),
     ...(found === undefined ? [] : ["", ...tableLines(found.statistics, session)]),
+    ...(found === undefined ? [] : jobLines(found.statistics, session)),
     ...(found === undefined || found.capabilities.notes.length === 0
       ? []
       : ["", ...found.capabilities.notes.map((text) => out.dim(`note: ${text}`))])
@@ -171,6 +200,15 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
     bytes: statistics.databaseBytes.toString(),
     conflicts: statistics.conflicts.toString(),
     runs: { completed: statistics.runs.completed.toString(), open: statistics.runs.open.toString() },
+    jobs: (statistics.jobs ?? []).map((job) => ({
+      purpose: job.purpose,
+      table: job.table,
+      last_run: time(job.lastRunAt),
+      next_run: time(job.nextRunAt),
+      failures: job.failures,
+      problem: job.problem ?? null
+    })),
+    bars_behind: statistics.barsBehind?.times ?? 0,
     tables: statistics.tables.map((one) => ({
       table: one.table,
       rows_estimate: one.rows.toString(),

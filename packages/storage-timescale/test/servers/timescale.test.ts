@@ -5,6 +5,7 @@ import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import * as Capabilities from "../../src/Capabilities.ts"
 import * as Migrations from "../../src/Migrations.ts"
 import * as Retention from "../../src/Retention.ts"
+import * as Statistics from "../../src/Statistics.ts"
 import type { StoreSettings } from "../../src/timescale/Settings.ts"
 import { appendAll, instruments, openStore, type StoreFixture } from "../StoreFixture.ts"
 import { createDatabase } from "../TestServer.ts"
@@ -181,6 +182,16 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
     assert.deepStrictEqual(set[1]!.config, { keep_days: 90 })
     await store.run(migrations({ compressAfterDays: 3, tradesRetentionDays: 90 }).up())
     assert.deepStrictEqual(await jobs(), set)
+    const told = await store.run(Statistics.make(store.writer.pool).statistics)
+    assert.deepStrictEqual(
+      told.jobs?.map(({ purpose, table }) => `${purpose} ${table}`),
+      [
+        ...["bar", "book", "quote", "trade"].map((table) => `compression ${table}`),
+        ...["1d", "1h", "1m"].map((length) => `bars trade_bar_${length}`),
+        "retention trade"
+      ]
+    )
+    assert.isDefined(told.barsBehind)
     await store.run(migrations().up())
     assert.deepStrictEqual(
       (await jobs()).map(({ proc }) => proc),
