@@ -242,7 +242,8 @@ const measureMemory = async (): Promise<void> => {
   const port = Number(await said(service))
   const wire = said(service)
   const from = performance.now()
-  const client = spawned([await bundledReader(), String(port)])
+  // Started as `dm` starts itself.
+  const client = spawned(["--max-semi-space-size=8", await bundledReader(), String(port)])
   const { rows, before, peak } = (await said(client)) as { rows: number; before: number; peak: number }
   const seconds = (performance.now() - from) / 1000
   if (rows * RecordBytes < gigabytes * 1e9) throw new Error(`${rows} rows came`)
