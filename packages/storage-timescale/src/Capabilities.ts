@@ -43,7 +43,7 @@ const hypertables =
   "rows are kept in hypertables, bars are kept up to date with every append, retention drops chunks"
 
 const aggregated =
-  "rows are kept in hypertables and compressed by age, bars are continuous aggregates, trades are removed by a job of the server"
+  "rows are kept in hypertables and compressed by age, bars are continuous aggregates, retention is a job of the server"
 
 /** What follows from the server, for people. */
 const notesOf = (

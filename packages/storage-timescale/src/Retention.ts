@@ -7,8 +7,7 @@ import { Clock, Duration, Effect, Schedule } from "effect"
 import * as Partitions from "./Partitions.ts"
 import type { PgConnection, PgPool } from "./PgPool.ts"
 import * as Chunks from "./timescale/Chunks.ts"
-import { extensionSchema } from "./timescale/Hypertables.ts"
-import { layoutOf } from "./timescale/Layout.ts"
+import { extensionSchema, layoutOf } from "./timescale/Layout.ts"
 
 /** Drops whole partitions or chunks; tells how many, and the end of the last of them. */
 const dropBefore = Effect.fnUntraced(function* (connection: PgConnection, before: bigint) {

@@ -12,8 +12,7 @@ import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.
 import * as Aggregates from "./timescale/Aggregates.ts"
 import { sizesQuery } from "./timescale/ChunkSizes.ts"
 import * as Chunks from "./timescale/Chunks.ts"
-import { extensionSchema } from "./timescale/Hypertables.ts"
-import { extension, layoutOf } from "./timescale/Layout.ts"
+import { extension, extensionSchema, layoutOf } from "./timescale/Layout.ts"
 import * as ServerJobs from "./timescale/ServerJobs.ts"
 
 const tables = ["trade", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const

@@ -37,9 +37,6 @@ export type ProviderFault =
   /** The service leaves out the next `rows` rows for good, as far as its protocol lets a client know. */
   | { readonly type: "loss"; readonly afterRows: number; readonly rows: number }
 
-/** The name of a fault. */
-export type ProviderFaultType = ProviderFault["type"]
-
 /** One service, for one card. */
 export interface ProviderService {
   /** A provider of its own over this service. Missing or malformed credentials may be refused at once. */

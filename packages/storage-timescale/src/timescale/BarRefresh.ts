@@ -1,14 +1,15 @@
 /**
  * Bars below what the server has made, made again after late rows. The times of such rows are noted in the transaction that
- * writes them, and stay noted until their bars were made: by whoever reads bars of these times, at the end of a run, or by
- * the maintenance of a service. So bars are right whenever they are asked for, and no append waits for them.
+ * writes them, and stay noted until their bars were made: by whoever reads bars of these times, or at the end of a run. So
+ * bars are right whenever they are asked for, and no append waits for them.
  */
 import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
 import { aggregates, isAggregated } from "./Aggregates.ts"
-import { extensionSchema } from "./Hypertables.ts"
+import { extensionSchema } from "./Layout.ts"
+import { horizonOf } from "./OwnBars.ts"
 
 /** Age up to which rows are newer than anything that is made by itself; the server's policies leave the last minute out. */
 const FRESH_SECONDS = 50
@@ -83,8 +84,6 @@ const pending = (connection: PgConnection, { start, end }: TimeRange.TimeRange) 
     }
   )
 
-const horizonQuery = `SELECT ${microsOf("expired_before")} AS at FROM retention_horizons WHERE kind = 'trades'`
-
 const floor = (time: bigint, step: bigint): bigint => time - (((time % step) + step) % step)
 const ceil = (time: bigint, step: bigint): bigint => -floor(-time, step)
 
@@ -132,8 +131,7 @@ const refresh = Effect.fnUntraced(function* (connection: PgConnection, range: Ti
     const noted = yield* pending(connection, range)
     if (noted.length === 0) return
     const extension = yield* extensionOf(connection)
-    const [row] = yield* connection.query<SqlRow & { readonly at: bigint }>(horizonQuery)
-    const horizon = row === undefined ? undefined : row.at * 1000n
+    const horizon = yield* horizonOf(connection)
     for (const { ids, ...one } of noted) {
       yield* refreshOne(connection, extension, one, horizon)
       yield* connection.query("DELETE FROM bar_refreshes WHERE id = ANY ($1::int8[])", [ids])

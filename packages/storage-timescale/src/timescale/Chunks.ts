@@ -8,7 +8,6 @@ export interface Chunk extends TimeRange.TimeRange {
   readonly table: string
   /** With its schema, quoted: for use in statements. */
   readonly name: string
-  readonly isCompressed: boolean
 }
 
 /** Chunks of the given hypertables that touch a range, by time. */
@@ -22,13 +21,12 @@ export const list = (
       SqlRow & {
         readonly table: string
         readonly name: string
-        readonly compressed: boolean
         readonly start: bigint
         readonly end: bigint
       }
     >(
       `SELECT hypertable_name::text AS table, format('%I.%I', chunk_schema, chunk_name) AS name,
-              is_compressed AS compressed, ${microsOf("range_start")} AS start, ${microsOf("range_end")} AS end
+              ${microsOf("range_start")} AS start, ${microsOf("range_end")} AS end
        FROM timescaledb_information.chunks
        WHERE hypertable_schema = current_schema() AND hypertable_name = ANY($1)
          AND range_end > $2 AND range_start < $3
@@ -36,10 +34,9 @@ export const list = (
       [tables, UnixNanos.toIso(range.start), UnixNanos.toIso(range.end)]
     ),
     (rows) =>
-      rows.map(({ table, name, compressed, start, end }) => ({
+      rows.map(({ table, name, start, end }) => ({
         table,
         name,
-        isCompressed: compressed,
         start: start * UnixNanos.PerMicro,
         end: end * UnixNanos.PerMicro
       }))

@@ -7,6 +7,7 @@ import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
 import * as Partitions from "../Partitions.ts"
 import type { PgConnection, SqlRow } from "../PgPool.ts"
+import { extensionSchema } from "./Layout.ts"
 
 const Month = 30 * 24
 const Year = 365 * 24
@@ -55,7 +56,7 @@ const like = (table: string): string =>
 const toHypertable = Effect.fnUntraced(function* (
   connection: PgConnection,
   table: Partitions.PartitionedTable,
-  extensionSchema: string,
+  schema: string,
   hours: number
 ) {
   const indexes = yield* setAside(connection, table)
@@ -63,23 +64,14 @@ const toHypertable = Effect.fnUntraced(function* (
   // Bars of an hour are merged into again and again: room in the page keeps the updates out of the index.
   if (table === "bar_1h") yield* connection.query(`ALTER TABLE ${table} SET (fillfactor = 60)`)
   yield* connection.query(
-    `SELECT ${extensionSchema}.create_hypertable($1::regclass,
-       ${extensionSchema}.by_range($2::name, make_interval(hours => $3)), create_default_indexes => false)`,
+    `SELECT ${schema}.create_hypertable($1::regclass,
+       ${schema}.by_range($2::name, make_interval(hours => $3)), create_default_indexes => false)`,
     [table, Partitions.timeColumn(table), hoursOf(table, hours)]
   )
   yield* connection.query(`INSERT INTO ${table} SELECT * FROM ${table}_before`)
   for (const statement of indexes) yield* connection.query(statement)
   yield* connection.query(`DROP TABLE ${table}_before`)
 })
-
-/** SQL: the schema in which the extension's functions are, quoted. */
-const schemaQuery = /* sql */ `
-  SELECT quote_ident(n.nspname) AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-  WHERE e.extname = 'timescaledb'`
-
-/** Schema of the extension's functions: it need not be on the search path. */
-export const extensionSchema = (connection: PgConnection): Effect.Effect<string, StoreError> =>
-  Effect.map(connection.query<SqlRow & { readonly name: string }>(schemaQuery), ([row]) => row!.name)
 
 /** Makes hypertables of all row tables, which must be range partitioned. */
 export const fromPartitions = Effect.fnUntraced(function* (connection: PgConnection, hours: number) {

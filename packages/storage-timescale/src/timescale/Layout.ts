@@ -1,5 +1,5 @@
 /**
- * How the row tables of a database are cut along time: range partitions of our own, or hypertables of the TimescaleDB
+ * What TimescaleDB is in a database, and how its row tables are cut along time: range partitions of our own, or hypertables of the TimescaleDB
  * extension. The catalog tells; nothing else remembers it.
  */
 import type { StoreError } from "@data-manager/core"
@@ -39,6 +39,16 @@ export const extension = (connection: Pick<PgConnection, "query">): Effect.Effec
       available: row!.available ?? undefined,
       isCommunity: row!.license === "timescale"
     })
+  )
+
+/** The schema in which the extension's functions are, quoted: it need not be on the search path. */
+export const extensionSchema = (connection: Pick<PgConnection, "query">): Effect.Effect<string, StoreError> =>
+  Effect.map(
+    connection.query<SqlRow & { readonly name: string }>(
+      `SELECT quote_ident(n.nspname) AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+       WHERE e.extname = 'timescaledb'`
+    ),
+    ([row]) => row!.name
   )
 
 /** How the table of trades is cut: all row tables are cut the same way. */

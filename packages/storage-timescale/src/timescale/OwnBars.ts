@@ -96,7 +96,7 @@ const everything = { first: UnixNanos.Min, last: UnixNanos.Max }
 const horizonQuery = "SELECT expired_before FROM retention_horizons WHERE kind = 'trades'"
 
 /** Up to where retention has removed trades. */
-const horizonOf = (connection: PgConnection) =>
+export const horizonOf = (connection: PgConnection) =>
   Effect.map(
     connection.query<SqlRow & { readonly at: bigint }>(
       `SELECT ${microsOf("expired_before")} AS at FROM (${horizonQuery}) h`

@@ -11,7 +11,7 @@ import * as WriteLock from "../WriteLock.ts"
 import * as Aggregates from "./Aggregates.ts"
 import * as Columnstore from "./Columnstore.ts"
 import * as Hypertables from "./Hypertables.ts"
-import { extension, layoutOf } from "./Layout.ts"
+import { extension, extensionSchema, layoutOf } from "./Layout.ts"
 import * as OwnBars from "./OwnBars.ts"
 import * as RetentionJob from "./RetentionJob.ts"
 import { DEFAULT_CHUNK_HOURS, DEFAULT_COMPRESS_AFTER_DAYS, type StoreSettings } from "./Settings.ts"
@@ -59,7 +59,7 @@ export const objectFacts = Effect.fnUntraced(function* (connection: PgConnection
   const { canAggregate, isAggregated, layout } = yield* facts(connection)
   const hasJobs = canAggregate && layout === "hypertable"
   const found: ObjectFacts = {
-    jobSchema: hasJobs ? yield* Hypertables.extensionSchema(connection) : undefined,
+    jobSchema: hasJobs ? yield* extensionSchema(connection) : undefined,
     ownBarsBit: isAggregated ? OwnBars.OWN_BARS : undefined
   }
   return found
@@ -73,7 +73,7 @@ export const run = Effect.fnUntraced(function* (connection: PgConnection, settin
   if (layout === "range")
     yield* Hypertables.fromPartitions(connection, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
   if (!canAggregate || isAggregated) return
-  yield* Aggregates.create(connection, yield* Hypertables.extensionSchema(connection))
+  yield* Aggregates.create(connection, yield* extensionSchema(connection))
   yield* OwnBars.handOver(connection)
 })
 
@@ -81,7 +81,7 @@ export const run = Effect.fnUntraced(function* (connection: PgConnection, settin
 export const configure = Effect.fnUntraced(function* (connection: PgConnection, settings: StoreSettings) {
   const { canAggregate, layout } = yield* facts(connection)
   if (layout !== "hypertable") return
-  const schema = yield* Hypertables.extensionSchema(connection)
+  const schema = yield* extensionSchema(connection)
   yield* Hypertables.setChunkHours(connection, schema, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
   if (!canAggregate) return
   yield* Columnstore.enable(connection)
@@ -95,7 +95,7 @@ export const undo = Effect.fnUntraced(function* (connection: PgConnection, keep:
   yield* connection.query(WriteLock.take(true))
   const { isAggregated, layout } = yield* facts(connection)
   if (layout !== "hypertable") return
-  const schema = yield* Hypertables.extensionSchema(connection)
+  const schema = yield* extensionSchema(connection)
   yield* RetentionJob.schedule(connection, schema, undefined)
   if (isAggregated) {
     if (keep) yield* OwnBars.takeOver(connection)
