@@ -83,6 +83,12 @@ export interface AppendClaim {
    * counts.
    */
   readonly onConflict?: "keep" | "replace" | undefined
+  /**
+   * "bulk": trades of history, many rows of an instrument at a time, straight into the columnstore of a store whose
+   * `capabilities.bulkProfile` is true; several times as fast. What does not fit it is refused with the reason. Which rows are
+   * stored afterwards, and what is said of them, does not depend on it. Default: the ordinary way.
+   */
+  readonly profile?: "bulk" | undefined
 }
 
 /** What became of the rows of an append. inserted + duplicates + conflicts = rows of the batch, unless `skipped`. */

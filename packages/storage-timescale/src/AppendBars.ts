@@ -4,14 +4,14 @@
  */
 import type { AppendClaim, StoreError } from "@data-manager/core"
 import { Effect } from "effect"
-import type { Opened, Prepared, Way } from "./AppendAttempt.ts"
+import { NeedsHold, type Opened, type Prepared, type Way } from "./AppendAttempt.ts"
 import { type BatchScan, countDays } from "./BatchScan.ts"
 import * as Ledger from "./Ledger.ts"
 import type { PgConnection, SqlRow } from "./PgPool.ts"
 import * as Rollup from "./Rollup.ts"
 import * as RollupRebuild from "./RollupRebuild.ts"
 import * as RollupRefill from "./RollupRefill.ts"
-import * as Staging from "./Staging.ts"
+import type { RowTable } from "./RowTable.ts"
 import * as OwnBars from "./timescale/OwnBars.ts"
 
 /**
@@ -44,20 +44,26 @@ export const adoptExact = Effect.fnUntraced(function* (
 
 const adopt = Effect.fnUntraced(function* (connection: PgConnection, way: Way, ids: ReadonlyArray<number>) {
   if (ids.length === 0) return
-  if (!way.alone) return yield* new Staging.NeedsLock()
+  if (way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
   yield* OwnBars.adopt(connection, ids)
 })
 
 /** Makes bars and day counts of the instruments with replaced or completed rows anew; gives these instruments. */
 export const rebuildChanged = Effect.fnUntraced(function* (
   connection: PgConnection,
-  { table, scan, rollups }: Prepared,
+  { scan, rollups }: Prepared,
+  table: RowTable,
+  way: Way,
   { isAggregated }: Opened
 ) {
   if (!rollups) return undefined
   yield* RollupRebuild.touchReplaced(connection, table)
-  if (isAggregated) yield* OwnBars.touchOwnOnly(connection)
-  if (table.kind === "trades") yield* RollupRebuild.rebuildBars(connection, scan)
+  if (isAggregated && !(yield* OwnBars.touchOwnOnly(connection))) {
+    // The server makes the bars.
+  } else if (table.kind === "trades") {
+    if (way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
+    yield* RollupRebuild.rebuildBars(connection, scan)
+  }
   yield* RollupRebuild.recountDays(connection, table, scan)
   const rows = yield* connection.query<SqlRow & { readonly id: number }>(
     `SELECT DISTINCT instrument_id AS id FROM gone_${table.table}`
@@ -95,7 +101,7 @@ export const keepRollups = Effect.fnUntraced(function* (
   const { batch } = scan
   if (batch._tag !== "TradeBatch") return yield* Rollup.addDays(connection)
   const refilled = yield* RollupRefill.find(connection, scan, horizon)
-  if (refilled !== undefined && !way.alone) return yield* new Staging.NeedsLock()
+  if (refilled !== undefined && way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
   yield* Rollup.addDays(connection)
   const ours = isAggregated ? yield* OwnBars.rowsOf(connection, scan, selected, adopted) : selected
   if (ours === OwnBars.None) return

@@ -3,6 +3,7 @@ import { type StoreCapabilities, StoreError, StoreIncompatible } from "@data-man
 import { Effect } from "effect"
 import type { PgPool } from "./PgPool.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
 import { type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Oldest PostgreSQL that the store runs on: multiranges came with 14, `MERGE` and faster sorts with 15. */
@@ -93,7 +94,7 @@ export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boole
     partitioning: layout === "hypertable" ? "hypertable" : "range",
     compression: edition === "timescaledb-community" && layout === "hypertable",
     continuousAggregates: isAggregated,
-    bulkProfile: false,
+    bulkProfile: edition === "timescaledb-community" && (yield* BulkTable.isUsable(pool)),
     notes: notesOf(edition, layout, isAggregated)
   }
   return capabilities

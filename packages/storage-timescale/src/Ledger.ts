@@ -14,6 +14,7 @@ import {
 import { Effect } from "effect"
 import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
+import { compressRun } from "./timescale/BulkTable.ts"
 
 interface RunRow extends SqlRow {
   readonly id: bigint
@@ -131,6 +132,9 @@ export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "c
         "UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1 RETURNING id",
         [run]
       ),
-      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : refreshPending(pool))
+      (rows) =>
+        rows.length === 0
+          ? refuse(`there is no run ${run}; begin one first`)
+          : Effect.andThen(compressRun(pool, run), refreshPending(pool))
     )
 })

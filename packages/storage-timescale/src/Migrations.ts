@@ -18,6 +18,7 @@ import { Effect, Schedule } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
 import * as revisions from "./migrations/0002_revisions.ts"
 import * as barRefreshes from "./migrations/0003_bar_refreshes.ts"
+import * as bulkDays from "./migrations/0004_bulk_days.ts"
 import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
@@ -35,11 +36,12 @@ interface Migration {
 export const migrations: ReadonlyArray<Migration> = [
   { version: 1, name: "initial", ...initial },
   { version: 2, name: "revisions", ...revisions },
-  { version: 3, name: "bar refreshes", ...barRefreshes }
+  { version: 3, name: "bar refreshes", ...barRefreshes },
+  { version: 4, name: "bulk days", ...bulkDays }
 ]
 
 /** From this version on the tables follow what the server can do. */
-const FOLLOWING_VERSION = 3
+const FOLLOWING_VERSION = 4
 
 /** Version of the schema that this program works with. */
 export const NEWEST_VERSION = migrations.length
@@ -265,7 +267,7 @@ const down = Effect.fnUntraced(function* (connection: PgConnection, target: numb
   if (newest === undefined || newest.version <= target) return false
   const migration = migrations[newest.version - 1]!
   yield* dropObjects(connection)
-  if (migration.version === FOLLOWING_VERSION) yield* Upgrade.undo(connection, target > 0)
+  if (migration.version <= FOLLOWING_VERSION) yield* Upgrade.undo(connection, target > 0)
   yield* connection.query(migration.down)
   yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [newest.version])
   return true

@@ -15,7 +15,7 @@ import * as Chunks from "./timescale/Chunks.ts"
 import { extension, extensionSchema, layoutOf } from "./timescale/Layout.ts"
 import * as ServerJobs from "./timescale/ServerJobs.ts"
 
-const tables = ["trade", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
+const tables = ["trade", "trade_bulk", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
 
 interface TableRow extends SqlRow {
   readonly table: (typeof tables)[number]

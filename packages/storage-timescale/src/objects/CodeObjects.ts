@@ -4,7 +4,8 @@
  */
 import { barStatements } from "./bars.ts"
 import { forgetTrades, retireTrades } from "./retention.ts"
-import { viewStatements } from "./views.ts"
+import { rowStatement } from "./rows.ts"
+import { readOnlyStatements, viewStatements } from "./views.ts"
 
 /** What the objects depend on. */
 export interface ObjectFacts {
@@ -12,12 +13,16 @@ export interface ObjectFacts {
   readonly jobSchema: string | undefined
   /** The bit of instruments whose bars stand in our own tables, where the others' are continuous aggregates. */
   readonly ownBarsBit: number | undefined
+  /** Whether there is a table of the bulk profile. */
+  readonly hasBulk: boolean
 }
 
 /** Statements that make the objects, in order; running them again changes nothing. */
-export const codeObjects = ({ jobSchema, ownBarsBit }: ObjectFacts): ReadonlyArray<string> => [
+export const codeObjects = ({ hasBulk, jobSchema, ownBarsBit }: ObjectFacts): ReadonlyArray<string> => [
+  rowStatement(hasBulk),
   ...barStatements(ownBarsBit),
   ...viewStatements,
+  ...readOnlyStatements,
   forgetTrades,
   ...(jobSchema === undefined ? [] : [retireTrades(jobSchema)])
 ]
@@ -32,7 +37,7 @@ export const namesOf = (
 }
 
 /** Every object that any facts would make. */
-const everything = codeObjects({ jobSchema: "public", ownBarsBit: undefined })
+const everything = codeObjects({ jobSchema: "public", ownBarsBit: undefined, hasBulk: false })
 
 /** Names of all views. */
 export const viewNames = namesOf(everything, "VIEW")

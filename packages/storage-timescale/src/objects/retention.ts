@@ -22,6 +22,7 @@ BEGIN
   DELETE FROM coverage WHERE schema = ${trades} AND isempty(ranges);
   DELETE FROM trade_exact WHERE ts < until;
   DELETE FROM trade_text_id WHERE ts < until;
+  DELETE FROM bulk_days WHERE day < (until AT TIME ZONE 'UTC')::date;
   DELETE FROM row_days WHERE schema = ${trades} AND day < (until AT TIME ZONE 'UTC')::date;
 END $$`
 
@@ -41,9 +42,14 @@ BEGIN
   PERFORM set_config('lock_timeout', '10s', true);
   PERFORM pg_advisory_xact_lock(${PARTITION_LOCK});
   SELECT max(range_end) INTO edge FROM timescaledb_information.chunks
-  WHERE hypertable_schema = current_schema() AND hypertable_name = 'trade'
+  WHERE hypertable_schema = current_schema() AND hypertable_name IN ('trade', 'trade_bulk')
     AND range_end <= now() - make_interval(days => (config->>'keep_days')::int);
-  IF edge IS NULL THEN RETURN; END IF;
+  -- bars of late trades are made first: afterwards there is nothing to make them of
+  IF edge IS NULL OR EXISTS (SELECT FROM bar_refreshes WHERE starts < edge) THEN RETURN; END IF;
   PERFORM ${schema}.drop_chunks('trade', older_than => edge);
+  PERFORM ${schema}.drop_chunks('trade_bulk', older_than => edge);
+  -- of chunks that were cut otherwise
+  DELETE FROM trade WHERE ts < edge;
+  DELETE FROM trade_bulk WHERE ts < edge;
   PERFORM forget_trades_before(edge);
 END $$`

@@ -70,7 +70,7 @@ SELECT t.ts AS time,
        ${rawSymbol} AS raw_symbol,
        coalesce(p.venue, i.exchange) AS exchange,
        t.trade_key
-FROM trade t ${joins}`
+FROM trade_rows t ${joins}`
 
 /** Doubles, for plots and statistics: the nearest one to each exact value. */
 const tradesFloat = `
@@ -80,7 +80,7 @@ SELECT t.ts AS time,
        (${value("price", "price_unit", tradeExact)})::float8 AS price,
        (${value("size", "size_unit", tradeExact)})::float8 AS quantity,
        ${side("t.side")} AS side
-FROM trade t JOIN instruments i ON i.id = t.instrument_id`
+FROM trade_rows t JOIN instruments i ON i.id = t.instrument_id`
 
 const ohlcv = (view: string, bars: string): string => `
 CREATE OR REPLACE VIEW ${view} AS
@@ -246,7 +246,10 @@ CREATE OR REPLACE TRIGGER ${view}_read_only INSTEAD OF INSERT OR UPDATE OR DELET
 FOR EACH ROW EXECUTE FUNCTION refuse_view_write()`
 
 /** Statements that make the views, in order; running them again changes nothing. */
-export const viewStatements: ReadonlyArray<string> = [
+export const viewStatements: ReadonlyArray<string> = views.map(([, statement]) => statement)
+
+/** Statements that keep everybody from writing to views. */
+export const readOnlyStatements: ReadonlyArray<string> = [
   refuseWrite,
-  ...views.flatMap(([name, statement]) => [statement, refuseTrigger(name)])
+  ...["trade_rows", "bars_1m", "bars_1h", "bars_1d", ...views.map(([name]) => name)].map(refuseTrigger)
 ]

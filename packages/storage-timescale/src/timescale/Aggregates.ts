@@ -7,11 +7,24 @@ import { Effect } from "effect"
 import type { PgConnection, SqlRow } from "../PgPool.ts"
 
 /** The aggregates, shortest bars first, and how the server keeps them. */
-export const aggregates = [
-  { view: "trade_bar_1m", seconds: 60, from: "1 hour", to: "1 minute", every: "1 minute" },
-  { view: "trade_bar_1h", seconds: 3600, from: "3 hours", to: "1 hour", every: "1 hour" },
-  { view: "trade_bar_1d", seconds: 86_400, from: "3 days", to: "1 day", every: "1 day" }
+const lengths = [
+  { name: "1m", seconds: 60, from: "1 hour", to: "1 minute", every: "1 minute" },
+  { name: "1h", seconds: 3600, from: "3 hours", to: "1 hour", every: "1 hour" },
+  { name: "1d", seconds: 86_400, from: "3 days", to: "1 day", every: "1 day" }
 ] as const
+
+/** What the names of a table's aggregates begin with. */
+const prefixes = { trade: "trade_bar", trade_bulk: "bulk_bar" } as const
+
+/** A table of trades whose bars are aggregates. */
+export type Source = keyof typeof prefixes
+
+/** The aggregates of a table, shortest bars first. */
+export const aggregatesOf = (source: Source) =>
+  lengths.map((length) => ({ ...length, source, view: `${prefixes[source]}_${length.name}` }))
+
+/** The aggregates of both tables. */
+export const aggregates = [...aggregatesOf("trade"), ...aggregatesOf("trade_bulk")]
 
 /** SQL: whether bars are continuous aggregates here. */
 export const isAggregated = "to_regclass(quote_ident(current_schema()) || '.trade_bar_1m') IS NOT NULL"
@@ -20,12 +33,12 @@ const opens = "ORDER BY ts, ts_ns, ts_recv, ts_recv_ns, trade_key"
 const closes = "ORDER BY ts DESC, ts_ns DESC, ts_recv DESC, ts_recv_ns DESC, trade_key DESC"
 
 /** Absent captures come last, as NULLs do in ascending order; and first in descending order. */
-const minutes = (schema: string): string => /* sql */ `
+const minutes = (schema: string, source: Source): string => /* sql */ `
   SELECT ${schema}.time_bucket('1 minute', ts) AS bucket, instrument_id,
          (array_agg(price ${opens}))[1] AS open, max(price) AS high, min(price) AS low,
          (array_agg(price ${closes}))[1] AS close,
          coalesce(sum(size), 0) AS volume, count(*) AS trade_count
-  FROM trade WHERE price IS NOT NULL GROUP BY 1, 2`
+  FROM ${source} WHERE price IS NOT NULL GROUP BY 1, 2`
 
 const longer = (schema: string, seconds: number, shorter: string): string => /* sql */ `
   SELECT ${schema}.time_bucket('${seconds} seconds', bucket) AS bucket, instrument_id,
@@ -35,16 +48,16 @@ const longer = (schema: string, seconds: number, shorter: string): string => /* 
   FROM ${shorter} GROUP BY 1, 2`
 
 /** Makes the aggregates, with nothing in them yet: what they lack is read from the trades. */
-export const create = Effect.fnUntraced(function* (connection: PgConnection, schema: string) {
-  const [minute, hour, day] = aggregates
+export const create = Effect.fnUntraced(function* (connection: PgConnection, schema: string, source: Source) {
+  const [minute, hour, day] = aggregatesOf(source)
   const make = (view: string, query: string) =>
     connection.query(
       `CREATE MATERIALIZED VIEW ${view} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
        ${query} WITH NO DATA`
     )
-  yield* make(minute.view, minutes(schema))
-  yield* make(hour.view, longer(schema, hour.seconds, minute.view))
-  yield* make(day.view, longer(schema, day.seconds, hour.view))
+  yield* make(minute!.view, minutes(schema, source))
+  yield* make(hour!.view, longer(schema, hour!.seconds, minute!.view))
+  yield* make(day!.view, longer(schema, day!.seconds, hour!.view))
 })
 
 /** Removes the aggregates. */

@@ -8,6 +8,7 @@ import type { PgConnection, SqlRow } from "../PgPool.ts"
 /** How the rows of a table lie in the columnstore. */
 const layouts = {
   trade: { segmentBy: "instrument_id", orderBy: "ts, trade_key" },
+  trade_bulk: { segmentBy: "instrument_id", orderBy: "ts, trade_key" },
   quote: { segmentBy: "instrument_id, schema", orderBy: "ts, quote_key" },
   book: { segmentBy: "instrument_id, schema", orderBy: "ts, book_key" },
   bar: { segmentBy: "instrument_id, schema", orderBy: "ts, publisher" }

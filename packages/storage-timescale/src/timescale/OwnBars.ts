@@ -69,11 +69,15 @@ export const rowsOf = (
     return ours
   })
 
-/** Takes minutes of instruments whose bars the server keeps out of those that are to be made anew. */
+/** Takes minutes of instruments whose bars the server keeps out of those that are to be made anew; tells whether any are left. */
 export const touchOwnOnly = (connection: PgConnection) =>
-  connection.query(
-    `DELETE FROM touched_minute WHERE instrument_id NOT IN (
-       SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} <> 0)`
+  Effect.map(
+    connection.script(
+      `DELETE FROM touched_minute WHERE instrument_id NOT IN (
+         SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} <> 0);
+       SELECT EXISTS (SELECT FROM touched_minute) AS found`
+    ),
+    (results) => results[1]![0]!.found as boolean
   )
 
 /** Nanoseconds since 1970 of a bucket's start, as SQL. */
@@ -111,11 +115,13 @@ export const horizonOf = (connection: PgConnection) =>
 export const adopt = Effect.fnUntraced(function* (connection: PgConnection, ids: ReadonlyArray<number>) {
   const horizon = yield* horizonOf(connection)
   if (horizon !== undefined)
-    for (const [i, { seconds, view }] of aggregates.entries())
-      yield* connection.query(frozen(barTables[i]!.table, view, seconds), [ids, UnixNanos.toIso(horizon)])
+    for (const { seconds, view } of aggregates) {
+      const { table } = barTables.find((bars) => bars.seconds === seconds)!
+      yield* connection.query(frozen(table, view, seconds), [ids, UnixNanos.toIso(horizon)])
+    }
   yield* connection.query(
     `INSERT INTO touched_minute (instrument_id, bucket)
-     SELECT DISTINCT instrument_id, ${RollupRebuild.bucketOf(60, "ts")} FROM trade
+     SELECT DISTINCT instrument_id, ${RollupRebuild.bucketOf(60, "ts")} FROM trade_rows
      WHERE instrument_id = ANY ($1::int4[])`,
     [ids]
   )
@@ -145,7 +151,7 @@ export const handOver = Effect.fnUntraced(function* (connection: PgConnection) {
        .join(";")};
      INSERT INTO bar_refreshes (starts, ends)
      SELECT range_start, range_end - interval '1 microsecond' FROM timescaledb_information.chunks
-     WHERE hypertable_schema = current_schema() AND hypertable_name = 'trade'`
+     WHERE hypertable_schema = current_schema() AND hypertable_name IN ('trade', 'trade_bulk')`
   )
 })
 
