@@ -10,6 +10,7 @@ import { Context, type Effect, type Stream } from "effect"
 import type { BarBatch, BarSource } from "./BarBatch.ts"
 import type { BookBatch } from "./BookBatch.ts"
 import type { CoverageClaim, CoverageSpan, CoverageState } from "./Coverage.ts"
+import type { FeedNote } from "./FeedEntry.ts"
 import type {
   Instrument,
   InstrumentDetails,
@@ -89,6 +90,8 @@ export interface AppendClaim {
    * stored afterwards, and what is said of them, does not depend on it. Default: the ordinary way.
    */
   readonly profile?: "bulk" | undefined
+  /** What is known about live feeds beside these rows, in order; written in the same transaction. */
+  readonly feed?: ReadonlyArray<FeedNote> | undefined
 }
 
 /** What became of the rows of an append. inserted + duplicates + conflicts = rows of the batch, unless `skipped`. */

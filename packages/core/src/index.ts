@@ -28,6 +28,7 @@ export * from "./TransportError.ts"
 export * as UnixNanos from "./UnixNanos.ts"
 
 // section: contracts
+export * from "./FeedEntry.ts"
 export * from "./FileSource.ts"
 export * from "./InstrumentRegistry.ts"
 export * as LocalInstruments from "./LocalInstruments.ts"
