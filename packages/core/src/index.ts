@@ -49,6 +49,8 @@ export * as BackfillSchedule from "./BackfillSchedule.ts"
 export * as BarAggregator from "./BarAggregator.ts"
 export * as Discovery from "./Discovery.ts"
 export * as FileImport from "./FileImport.ts"
+export * as Hub from "./Hub.ts"
+export * as LiveFeed from "./LiveFeed.ts"
 
 // section: operation
 export * as DataManagerConfig from "./DataManagerConfig.ts"
