@@ -96,7 +96,8 @@ export interface Hub {
 const DefaultCapacity = 1_000_000
 
 /** Rows that an entry counts for. */
-const weightOf = (entry: FeedEntry): number => (entry._tag === "FeedRows" ? Math.max(1, entry.batch.length) : 1)
+const weightOf = (entry: FeedEntry): number =>
+  entry._tag === "FeedRows" ? Math.max(1, entry.batch.length) : 1
 
 /** Loss while it grows. */
 interface Dropping {
@@ -139,7 +140,8 @@ class HubQueue {
     if (this.#overflow !== undefined) return
     const weight = weightOf(message.entry)
     if (this.#options.policy !== "block") {
-      if (this.#options.policy === "fail" && this.#waiting + weight > this.#capacity) return this.#fail(weight)
+      if (this.#options.policy === "fail" && this.#waiting + weight > this.#capacity)
+        return this.#fail(weight)
       while (this.#waiting > 0 && this.#waiting + weight > this.#capacity) this.#dropOldest()
     }
     this.#messages.push(message)
@@ -218,9 +220,13 @@ class HubQueue {
 const none: ReadonlyArray<never> = []
 
 const logBroken = (broken: ReadonlyArray<readonly [HubSink, unknown]>): Effect.Effect<void> =>
-  Effect.forEach(broken, ([sink, error]) => Effect.logError(`hub: ${sink.name} failed and was removed`, error), {
-    discard: true
-  })
+  Effect.forEach(
+    broken,
+    ([sink, error]) => Effect.logError(`hub: ${sink.name} failed and was removed`, error),
+    {
+      discard: true
+    }
+  )
 
 /** A hub without subscribers. */
 export const make = (): Hub => {
