@@ -6,7 +6,7 @@
  * A feed session is one unbroken stretch of collection: from its start on, of every instrument that joined it, everything up
  * to the watermark is held, except what is named as missing. Times are on the index clock of dataset and schema.
  */
-import type { InstrumentId, ListingClaim } from "./Instrument.ts"
+import type { InstrumentId } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
 import type { GapCause } from "./Provider.ts"
@@ -24,18 +24,6 @@ export interface SessionStarted {
   readonly schema: MarketSchema
   /** Begin of what it holds, ns. */
   readonly at: bigint
-}
-
-/**
- * What numbers of instruments mean that entries of the process use from here on. They are the process' own: a live feed asks no
- * database for them. Whoever stores rows registers the claims and puts the store's numbers in their place.
- */
-export interface InstrumentsListed {
-  readonly _tag: "InstrumentsListed"
-  readonly session: FeedSessionKey
-  /** Claim and number at the same place of both lists. */
-  readonly claims: ReadonlyArray<ListingClaim>
-  readonly instruments: ReadonlyArray<InstrumentId>
 }
 
 /** Instruments are collected in a session from a time on. */
@@ -93,4 +81,4 @@ export interface FeedRows {
 }
 
 /** Element of a feed. */
-export type FeedEntry = FeedRows | InstrumentsListed | FeedNote
+export type FeedEntry = FeedRows | FeedNote

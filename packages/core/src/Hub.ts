@@ -140,8 +140,10 @@ class HubQueue {
     if (this.#overflow !== undefined) return
     const weight = weightOf(message.entry)
     if (this.#options.policy !== "block") {
-      if (this.#options.policy === "fail" && this.#waiting + weight > this.#capacity)
-        return this.#fail(weight)
+      if (this.#options.policy === "fail" && this.#waiting + weight > this.#capacity) {
+        this.#fail(weight)
+        return
+      }
       while (this.#waiting > 0 && this.#waiting + weight > this.#capacity) this.#dropOldest()
     }
     this.#messages.push(message)

@@ -23,7 +23,7 @@ export interface LiveFeedOptions {
   readonly provider: Provider
   readonly selection: Selection
   readonly hub: Hub
-  /** Numbers of instruments in this process, the same that the provider's batches use: those of `LocalInstruments`. */
+  /** Numbers of instruments, the same that the provider's batches use. */
   readonly register: RegisterListings
   /** Begins the keys of its sessions, unique per process: they become `NAME/1`, `NAME/2`. */
   readonly name: string
@@ -201,9 +201,7 @@ class Session {
   /** Instruments are named, and collected from now on. */
   list(claims: ReadonlyArray<ListingClaim>): Effect.Effect<void, StoreError> {
     return Effect.gen({ self: this }, function* () {
-      const { hub, register } = this.#options
-      const instruments = (yield* register(claims)).map(({ id }) => id)
-      yield* hub.publish({ _tag: "InstrumentsListed", session: this.key, claims, instruments })
+      const instruments = (yield* this.#options.register(claims)).map(({ id }) => id)
       const fresh: Array<InstrumentId> = []
       claims.forEach(({ nativeId, rawSymbol }, i) => {
         const id = instruments[i]!

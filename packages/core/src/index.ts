@@ -4,6 +4,7 @@
 export * from "./Absent.ts"
 export * from "./BarBatch.ts"
 export * from "./BatchBuilder.ts"
+export * from "./BatchConcat.ts"
 export * from "./BatchContext.ts"
 export * as BatchLayout from "./BatchLayout.ts"
 export * from "./BatchSelection.ts"
@@ -51,6 +52,8 @@ export * as Discovery from "./Discovery.ts"
 export * as FileImport from "./FileImport.ts"
 export * as Hub from "./Hub.ts"
 export * as LiveFeed from "./LiveFeed.ts"
+export * as LiveInstruments from "./LiveInstruments.ts"
+export * as LiveWriter from "./LiveWriter.ts"
 
 // section: operation
 export * as DataManagerConfig from "./DataManagerConfig.ts"

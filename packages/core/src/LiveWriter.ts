@@ -1,0 +1,294 @@
+/**
+ * From the spool into the store: entries in order, put together into appends of many rows, each in one transaction with the
+ * spool's position and with what is known about its sessions. The store is away for as long as it is; the spool grows
+ * meanwhile, and live data goes on.
+ */
+import { Clock, Effect, Schedule } from "effect"
+import { concat } from "./BatchConcat.ts"
+import { batchContext } from "./BatchContext.ts"
+import { allocate, first as firstRows } from "./BatchLayout.ts"
+import type { FeedEntry, FeedNote } from "./FeedEntry.ts"
+import type { InstrumentId } from "./Instrument.ts"
+import type { LiveInstruments } from "./LiveInstruments.ts"
+import type { MarketBatch } from "./MarketBatch.ts"
+import type { IngestSource, MarketStore } from "./MarketStore.ts"
+import type { StoreError } from "./StoreError.ts"
+import { TradeBatch, TradeLayout } from "./TradeBatch.ts"
+
+/** An entry with its number in the spool. */
+export interface SpooledEntry {
+  readonly number: bigint
+  readonly entry: FeedEntry
+}
+
+/** Where entries come from: the reading side of a spool. */
+export interface SpoolSource<E> {
+  /** The next entries, in order and at least one; waits for them. */
+  readonly take: Effect.Effect<ReadonlyArray<SpooledEntry>, E>
+  /** Everything up to this number is in the store. */
+  readonly release: (number: bigint) => Effect.Effect<void, E>
+}
+
+/** What a writer is made of. */
+export interface LiveWriterOptions<E> {
+  readonly store: MarketStore["Service"]
+  readonly instruments: LiveInstruments
+  readonly source: SpoolSource<E>
+  /** Name of the stream whose position the store keeps: that of the spool. */
+  readonly stream: string
+  /** Rows of one append at most; default 65,536. */
+  readonly appendRows?: number | undefined
+  /** Time between appends that is used to gather rows, ms; default 50. */
+  readonly gatherMillis?: number | undefined
+  /** Called after each commit: everything up to this number is in the store. */
+  readonly onCommitted?: ((number: bigint) => Effect.Effect<void>) | undefined
+}
+
+/** How a writer is doing. */
+export interface LiveWriterStatus {
+  /** Number of the last entry that is in the store. */
+  readonly committed: bigint
+  readonly rows: bigint
+  readonly duplicates: bigint
+  readonly conflicts: bigint
+  /** Rows that the store refused: told in the log, recorded as missing. */
+  readonly refused: bigint
+  readonly appends: bigint
+  /** Why the store did not take the last piece; undefined while all is well. */
+  readonly problem: string | undefined
+}
+
+/** A writer that runs. */
+export interface LiveWriter<E> {
+  /** Writes until interrupted; fails where the spool does. */
+  readonly run: Effect.Effect<never, E | StoreError>
+  readonly status: () => LiveWriterStatus
+}
+
+/** Entries that are written together: their rows are of one kind and dataset. */
+type Piece = ReadonlyArray<SpooledEntry>
+
+/** A writer; nothing happens before it runs. */
+export const make = <E>(options: LiveWriterOptions<E>): LiveWriter<E> => {
+  const writer = new Writer(options)
+  return { run: writer.run, status: writer.status }
+}
+
+/** Whether rows may stand together in one append. */
+const isAlike = (a: MarketBatch, b: MarketBatch): boolean =>
+  a._tag === b._tag &&
+  a.context.dataset === b.context.dataset &&
+  a.context.provider === b.context.provider &&
+  a.context.keyKind === b.context.keyKind
+
+const batchOf = ({ entry }: SpooledEntry): MarketBatch | undefined =>
+  entry._tag === "FeedRows" ? entry.batch : undefined
+
+/** Cuts entries, which are in order, into pieces of so many rows at most. */
+const piecesOf = (entries: ReadonlyArray<SpooledEntry>, appendRows: number): ReadonlyArray<Piece> => {
+  const pieces: Array<Piece> = []
+  let piece: Array<SpooledEntry> = []
+  let first: MarketBatch | undefined
+  let count = 0
+  for (const entry of entries) {
+    const batch = batchOf(entry)
+    if (batch !== undefined && first !== undefined)
+      if (count + batch.length > appendRows || !isAlike(first, batch)) {
+        pieces.push(piece)
+        piece = []
+        first = undefined
+        count = 0
+      }
+    piece.push(entry)
+    first ??= batch
+    count += batch?.length ?? 0
+  }
+  if (piece.length > 0) pieces.push(piece)
+  return pieces
+}
+
+class Writer<E> {
+  readonly #options: LiveWriterOptions<E>
+  /** The store's numbers of instruments. */
+  readonly #numbers = new Map<InstrumentId, InstrumentId>()
+  #claims = 0
+  #committed = 0n
+  #rows = 0n
+  #duplicates = 0n
+  #conflicts = 0n
+  #refused = 0n
+  #appends = 0n
+  #problem: string | undefined
+  #run = 0n
+
+  constructor(options: LiveWriterOptions<E>) {
+    this.#options = options
+  }
+
+  readonly status = (): LiveWriterStatus => ({
+    committed: this.#committed,
+    rows: this.#rows,
+    duplicates: this.#duplicates,
+    conflicts: this.#conflicts,
+    refused: this.#refused,
+    appends: this.#appends,
+    problem: this.#problem
+  })
+
+  readonly run: Effect.Effect<never, E | StoreError> = Effect.suspend(() =>
+    Effect.gen({ self: this }, function* () {
+      const { appendRows = 65_536, gatherMillis = 50, source, store, stream } = this.#options
+      this.#committed = (yield* this.#persistently(store.streamPosition(stream))) - 1n
+      this.#run = (yield* this.#persistently(store.beginRun(sourceOf(stream)))).id
+      while (true) {
+        const begin = yield* Clock.currentTimeMillis
+        const entries = yield* source.take
+        // What the store has already is released again: the process may have ended between commit and release.
+        const fresh = entries.filter(({ number }) => number > this.#committed)
+        if (fresh.length > 0) {
+          yield* this.#register
+          for (const piece of piecesOf(fresh, appendRows)) yield* this.#write(piece)
+        }
+        yield* source.release(entries[entries.length - 1]!.number)
+        const rest = gatherMillis - ((yield* Clock.currentTimeMillis) - begin)
+        if (rest > 0) yield* Effect.sleep(rest)
+      }
+    })
+  )
+
+  /** Waits for a store that is away, or busy: says so once, and when it is over. */
+  #persistently<A>(work: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> {
+    return work.pipe(
+      Effect.tapError((error) =>
+        Effect.suspend(() => {
+          const isNew = this.#problem !== error.message
+          this.#problem = error.message
+          return isNew && error.isRetryable
+            ? Effect.logWarning(`live rows wait in the spool: ${error.message}`)
+            : Effect.void
+        })
+      ),
+      Effect.retry({
+        while: (error) => error.isRetryable,
+        schedule: Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]).pipe(
+          Schedule.jittered
+        )
+      }),
+      Effect.tap(() =>
+        Effect.suspend(() => {
+          if (this.#problem === undefined) return Effect.void
+          this.#problem = undefined
+          return Effect.logInfo("live rows are written again")
+        })
+      )
+    )
+  }
+
+  /** Registers what was listed since the last look. */
+  get #register(): Effect.Effect<void, StoreError> {
+    return Effect.gen({ self: this }, function* () {
+      const { instruments, store } = this.#options
+      const claims = instruments.claimsFrom(this.#claims)
+      if (claims.length === 0) return
+      const stored = yield* this.#persistently(store.registerListings(claims.map(({ claim }) => claim)))
+      for (const [i, { id }] of claims.entries()) this.#numbers.set(id, stored[i]!.id)
+      this.#claims += claims.length
+    })
+  }
+
+  #write(piece: Piece): Effect.Effect<void, StoreError> {
+    const { onCommitted } = this.#options
+    return this.#persistently(this.#append(piece, true)).pipe(
+      Effect.andThen(
+        Effect.suspend(() => {
+          this.#committed = piece[piece.length - 1]!.number
+          return onCommitted?.(this.#committed) ?? Effect.void
+        })
+      ),
+      Effect.catch((error) =>
+        error.reason._tag === "StoreInvalidData" ? this.#writeApart(piece, error) : Effect.fail(error)
+      )
+    )
+  }
+
+  /** A piece with something that the store refuses: its halves by themselves, until what is refused stands alone. */
+  #writeApart(piece: Piece, error: StoreError): Effect.Effect<void, StoreError> {
+    if (piece.length > 1) {
+      const middle = Math.ceil(piece.length / 2)
+      return Effect.andThen(this.#write(piece.slice(0, middle)), this.#write(piece.slice(middle)))
+    }
+    const rows = batchOf(piece[0]!)?.length ?? 0
+    this.#refused += BigInt(rows)
+    this.#committed = piece[0]!.number
+    return Effect.andThen(
+      Effect.logError(`${rows} live rows cannot be stored and are left out: ${error.message}`),
+      this.#persistently(this.#append(piece, false))
+    )
+  }
+
+  /** One append: the rows of the piece, unless they were refused, its notes, and the position behind it. */
+  #append(piece: Piece, hasRows: boolean): Effect.Effect<void, StoreError> {
+    const { store, stream } = this.#options
+    const batches = hasRows ? piece.flatMap((entry) => batchOf(entry) ?? []) : []
+    const place = {
+      run: this.#run,
+      stream: { name: stream, from: piece[0]!.number, to: piece[piece.length - 1]!.number + 1n }
+    }
+    const feed = piece.flatMap(({ entry }) => (entry._tag === "FeedRows" ? [] : [this.#translated(entry)]))
+    const batch = batches.length === 0 ? nothing : this.#concat(batches)
+    return Effect.map(store.append(batch, { ...place, feed }), (result) => {
+      this.#appends += 1n
+      this.#rows += BigInt(result.inserted)
+      this.#duplicates += BigInt(result.duplicates)
+      this.#conflicts += BigInt(result.conflicts)
+    })
+  }
+
+  /** The store's number of an instrument. Every number of the spool was registered: its claim is older than its rows. */
+  readonly #numberOf = (id: InstrumentId): InstrumentId => {
+    const number = this.#numbers.get(id)
+    if (number === undefined) throw new Error(`instrument ${id} of the spool has no claim`)
+    return number
+  }
+
+  #concat(batches: ReadonlyArray<MarketBatch>): MarketBatch {
+    const { context } = batches[0]!
+    return concat(batches, {
+      context: { ...context, venueOf: venueOf(batches) },
+      instrumentOf: this.#numberOf
+    })
+  }
+
+  #translated(note: FeedNote): FeedNote {
+    return "instruments" in note && note.instruments !== undefined
+      ? { ...note, instruments: note.instruments.map(this.#numberOf) }
+      : note
+  }
+}
+
+/** Venues that any of the batches can name. */
+const venueOf =
+  (batches: ReadonlyArray<MarketBatch>): MarketBatch["context"]["venueOf"] =>
+  (publisher) => {
+    for (const { context } of batches) {
+      const venue = context.venueOf(publisher)
+      if (venue !== undefined) return venue
+    }
+    return undefined
+  }
+
+/** No rows: for pieces that only say something about sessions. */
+const nothing = new TradeBatch(
+  batchContext({ provider: "live", dataset: "live" }),
+  firstRows(TradeLayout, allocate(TradeLayout, 0), 0),
+  0
+)
+
+/** The run that conflicts of live rows are told of. */
+const sourceOf = (stream: string): IngestSource => ({
+  kind: "spool",
+  source: `live collection, spool ${stream}`,
+  provider: "live",
+  dataset: "live",
+  fingerprint: `spool ${stream}`
+})
