@@ -8,6 +8,8 @@
  */
 import { Clock, Effect, Random, Stream } from "effect"
 import { ABSENT_I64_HIGH, ABSENT_I64_LOW } from "./Absent.ts"
+import { concat } from "./BatchConcat.ts"
+import { isSelectable, selectRows } from "./BatchSelection.ts"
 import type { FeedSessionKey } from "./FeedEntry.ts"
 import type { RegisterListings } from "./FileSource.ts"
 import type { Hub } from "./Hub.ts"
@@ -50,6 +52,8 @@ export interface LiveFeedStatus {
 export interface LiveFeed {
   /** Collects until interrupted. */
   readonly run: Effect.Effect<never>
+  /** Leaves out rows of symbols from now on: a provider that cannot take them out of a stream goes on sending them. */
+  readonly exclude: (symbols: ReadonlyArray<string>) => Effect.Effect<void>
   readonly status: () => LiveFeedStatus
 }
 
@@ -66,7 +70,7 @@ const pauseAfter = (failures: number): Effect.Effect<number> =>
 /** A feed of this process; nothing happens before it runs. */
 export const make = (options: LiveFeedOptions): LiveFeed => {
   const feed = new Feed(options)
-  return { run: feed.run, status: feed.status }
+  return { run: feed.run, exclude: feed.exclude, status: feed.status }
 }
 
 class Feed {
@@ -79,6 +83,8 @@ class Feed {
   #failures = 0
   #lastRowAt: bigint | undefined
   #lastError: string | undefined
+  /** Symbols whose rows are left out. */
+  readonly #excluded = new Set<string>()
   /** Where the next stream asks for replay from. */
   #from: bigint | undefined
 
@@ -98,6 +104,12 @@ class Feed {
     lastRowAt: this.#lastRowAt,
     lastError: this.#lastError
   })
+
+  readonly exclude = (symbols: ReadonlyArray<string>): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      for (const symbol of symbols) this.#excluded.add(symbol)
+      return this.#session?.leave(symbols) ?? Effect.void
+    })
 
   readonly run: Effect.Effect<never> = Effect.suspend(() =>
     Effect.gen({ self: this }, function* () {
@@ -166,12 +178,28 @@ class Feed {
           this.#rows += BigInt(event.batch.length)
           this.#lastRowAt = BigInt(now) * UnixNanos.PerMilli
           this.#failures = 0
-          yield* session.add(event.batch)
+          yield* session.add(this.#excluded.size === 0 ? event.batch : without(event.batch, this.#excluded))
         }
       }
       if (claims.length > 0) yield* session.list(claims)
     })
   }
+}
+
+/** The rows of a batch whose symbols are not among these. */
+const without = (batch: MarketBatch, symbols: ReadonlySet<string>): MarketBatch => {
+  const { instrument } = batch.columns
+  const { instruments } = batch.context
+  const isLeft = (row: number): boolean => symbols.has(instruments.get(instrument[row]!)?.rawSymbol ?? "")
+  const rows = Array.from({ length: batch.length }, (_, row) => row).filter((row) => !isLeft(row))
+  if (rows.length === batch.length) return batch
+  if (rows.length === 0) return batch.slice(0, 0)
+  return isSelectable(batch)
+    ? selectRows(batch, rows)
+    : concat(
+        rows.map((row) => batch.slice(row, row + 1)),
+        { context: batch.context }
+      )
 }
 
 /** One session of a feed. */
@@ -251,6 +279,22 @@ class Session {
       })
       if (this.#early.length > 0) yield* this.#join(this.#early, at)
       this.#early = []
+    })
+  }
+
+  /** Symbols that are collected no longer. */
+  leave(symbols: ReadonlyArray<string>): Effect.Effect<void> {
+    const instruments = symbols.flatMap((symbol) => this.#listed.get(symbol) ?? [])
+    if (instruments.length === 0) return Effect.void
+    if (this.#watermark === undefined) {
+      this.#early = this.#early.filter((id) => !instruments.includes(id))
+      return Effect.void
+    }
+    return this.#options.hub.publish({
+      _tag: "InstrumentsLeft",
+      session: this.key,
+      instruments,
+      at: this.#watermark
     })
   }
 
