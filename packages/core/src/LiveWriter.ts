@@ -3,50 +3,36 @@
  * spool's position and with what is known about its sessions. The store is away for as long as it is; the spool grows
  * meanwhile, and live data goes on.
  */
-import { Clock, Effect, Schedule } from "effect"
+import { Clock, Effect, Schedule, Stream } from "effect"
 import { concat } from "./BatchConcat.ts"
 import { batchContext } from "./BatchContext.ts"
 import { allocate, first as firstRows } from "./BatchLayout.ts"
-import type { FeedEntry, FeedNote } from "./FeedEntry.ts"
+import type { FeedNote } from "./FeedEntry.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import type { LiveInstruments } from "./LiveInstruments.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { IngestSource, MarketStore } from "./MarketStore.ts"
+import type { Spool, Spooled, SpooledEntry } from "./Spool.ts"
+import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
 import { TradeBatch, TradeLayout } from "./TradeBatch.ts"
 
-/** An entry with its number in the spool. */
-export interface SpooledEntry {
-  readonly number: bigint
-  readonly entry: FeedEntry
-}
-
-/** Where entries come from: the reading side of a spool. */
-export interface SpoolSource<E> {
-  /** The next entries, in order and at least one; waits for them. */
-  readonly take: Effect.Effect<ReadonlyArray<SpooledEntry>, E>
-  /** Everything up to this number is in the store. */
-  readonly release: (number: bigint) => Effect.Effect<void, E>
-}
-
 /** What a writer is made of. */
-export interface LiveWriterOptions<E> {
+export interface LiveWriterOptions {
   readonly store: MarketStore["Service"]
   readonly instruments: LiveInstruments
-  readonly source: SpoolSource<E>
-  /** Name of the stream whose position the store keeps: that of the spool. */
-  readonly stream: string
+  readonly spool: Spool["Service"]
   /** Rows of one append at most; default 65,536. */
   readonly appendRows?: number | undefined
   /** Time between appends that is used to gather rows, ms; default 50. */
   readonly gatherMillis?: number | undefined
-  /** Called after each commit: everything up to this number is in the store. */
-  readonly onCommitted?: ((number: bigint) => Effect.Effect<void>) | undefined
+  /** Called after each commit: everything up to this frame is in the store. */
+  readonly onCommitted?: ((frame: bigint) => Effect.Effect<void>) | undefined
 }
 
 /** How a writer is doing. */
 export interface LiveWriterStatus {
-  /** Number of the last entry that is in the store. */
+  /** The last frame of the spool that is in the store. */
   readonly committed: bigint
   readonly rows: bigint
   readonly duplicates: bigint
@@ -59,9 +45,9 @@ export interface LiveWriterStatus {
 }
 
 /** A writer that runs. */
-export interface LiveWriter<E> {
+export interface LiveWriter {
   /** Writes until interrupted; fails where the spool does. */
-  readonly run: Effect.Effect<never, E | StoreError>
+  readonly run: Effect.Effect<never, SpoolError | StoreError>
   readonly status: () => LiveWriterStatus
 }
 
@@ -69,7 +55,7 @@ export interface LiveWriter<E> {
 type Piece = ReadonlyArray<SpooledEntry>
 
 /** A writer; nothing happens before it runs. */
-export const make = <E>(options: LiveWriterOptions<E>): LiveWriter<E> => {
+export const make = (options: LiveWriterOptions): LiveWriter => {
   const writer = new Writer(options)
   return { run: writer.run, status: writer.status }
 }
@@ -107,8 +93,8 @@ const piecesOf = (entries: ReadonlyArray<SpooledEntry>, appendRows: number): Rea
   return pieces
 }
 
-class Writer<E> {
-  readonly #options: LiveWriterOptions<E>
+class Writer {
+  readonly #options: LiveWriterOptions
   /** The store's numbers of instruments. */
   readonly #numbers = new Map<InstrumentId, InstrumentId>()
   #claims = 0
@@ -120,8 +106,9 @@ class Writer<E> {
   #appends = 0n
   #problem: string | undefined
   #run = 0n
+  #stream = ""
 
-  constructor(options: LiveWriterOptions<E>) {
+  constructor(options: LiveWriterOptions) {
     this.#options = options
   }
 
@@ -135,26 +122,48 @@ class Writer<E> {
     problem: this.#problem
   })
 
-  readonly run: Effect.Effect<never, E | StoreError> = Effect.suspend(() =>
+  readonly run: Effect.Effect<never, SpoolError | StoreError> = Effect.suspend(() =>
     Effect.gen({ self: this }, function* () {
-      const { appendRows = 65_536, gatherMillis = 50, source, store, stream } = this.#options
-      this.#committed = (yield* this.#persistently(store.streamPosition(stream))) - 1n
-      this.#run = (yield* this.#persistently(store.beginRun(sourceOf(stream)))).id
-      while (true) {
-        const begin = yield* Clock.currentTimeMillis
-        const entries = yield* source.take
-        // What the store has already is released again: the process may have ended between commit and release.
-        const fresh = entries.filter(({ number }) => number > this.#committed)
-        if (fresh.length > 0) {
-          yield* this.#register
-          for (const piece of piecesOf(fresh, appendRows)) yield* this.#write(piece)
-        }
-        yield* source.release(entries[entries.length - 1]!.number)
-        const rest = gatherMillis - ((yield* Clock.currentTimeMillis) - begin)
-        if (rest > 0) yield* Effect.sleep(rest)
-      }
+      const { spool } = this.#options
+      yield* this.#findPlace
+      yield* Stream.runForEachArray(spool.read(this.#committed + 1n), (spooled) => this.#take(spooled))
+      return yield* Effect.never
     })
   )
+
+  /** Where the store is in the spool. A store that is ahead of the disk means that the disk lost frames: numbers begin anew. */
+  get #findPlace(): Effect.Effect<void, SpoolError | StoreError> {
+    return Effect.gen({ self: this }, function* () {
+      const { spool, store } = this.#options
+      this.#stream = yield* spool.id
+      let position = yield* this.#persistently(store.streamPosition(this.#stream))
+      if (position > spool.opened.next) {
+        yield* Effect.logError("the disk of the spool has lost what the store has: the spool begins anew")
+        this.#stream = yield* spool.renew
+        position = 0n
+      }
+      this.#committed = position > 0n ? position - 1n : spool.opened.first - 1n
+      if (position > 0n) yield* spool.release(this.#committed)
+      this.#run = (yield* this.#persistently(store.beginRun(sourceOf(this.#stream)))).id
+    })
+  }
+
+  #take(spooled: ReadonlyArray<Spooled>): Effect.Effect<void, SpoolError | StoreError> {
+    return Effect.gen({ self: this }, function* () {
+      const { appendRows = 65_536, gatherMillis = 50, spool } = this.#options
+      const begin = yield* Clock.currentTimeMillis
+      const entries: Array<SpooledEntry> = []
+      for (const each of spooled)
+        if (each._tag === "SpooledEntry") entries.push(each)
+        else
+          yield* Effect.logError(`frames ${each.from} to ${each.to} of the spool cannot be read: ${each.detail}`)
+      yield* this.#register
+      for (const piece of piecesOf(entries, appendRows)) yield* this.#write(piece)
+      yield* spool.release(this.#committed)
+      const rest = gatherMillis - ((yield* Clock.currentTimeMillis) - begin)
+      if (rest > 0) yield* Effect.sleep(rest)
+    })
+  }
 
   /** Waits for a store that is away, or busy: says so once, and when it is over. */
   #persistently<A>(work: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> {
@@ -201,7 +210,7 @@ class Writer<E> {
     return this.#persistently(this.#append(piece, true)).pipe(
       Effect.andThen(
         Effect.suspend(() => {
-          this.#committed = piece[piece.length - 1]!.number
+          this.#committed = piece[piece.length - 1]!.frame
           return onCommitted?.(this.#committed) ?? Effect.void
         })
       ),
@@ -219,20 +228,24 @@ class Writer<E> {
     }
     const rows = batchOf(piece[0]!)?.length ?? 0
     this.#refused += BigInt(rows)
-    this.#committed = piece[0]!.number
-    return Effect.andThen(
-      Effect.logError(`${rows} live rows cannot be stored and are left out: ${error.message}`),
-      this.#persistently(this.#append(piece, false))
+    return Effect.logError(`${rows} live rows cannot be stored and are left out: ${error.message}`).pipe(
+      Effect.andThen(this.#persistently(this.#append(piece, false))),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          this.#committed = piece[0]!.frame
+        })
+      )
     )
   }
 
   /** One append: the rows of the piece, unless they were refused, its notes, and the position behind it. */
   #append(piece: Piece, hasRows: boolean): Effect.Effect<void, StoreError> {
-    const { store, stream } = this.#options
+    const { store } = this.#options
     const batches = hasRows ? piece.flatMap((entry) => batchOf(entry) ?? []) : []
     const place = {
       run: this.#run,
-      stream: { name: stream, from: piece[0]!.number, to: piece[piece.length - 1]!.number + 1n }
+      // Frames that cannot be read lie between pieces: the next one begins behind the last.
+      stream: { name: this.#stream, from: this.#committed + 1n, to: piece[piece.length - 1]!.frame + 1n }
     }
     const feed = piece.flatMap(({ entry }) => (entry._tag === "FeedRows" ? [] : [this.#translated(entry)]))
     const batch = batches.length === 0 ? nothing : this.#concat(batches)
