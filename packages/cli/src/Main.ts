@@ -9,7 +9,7 @@ import { Cause, Effect, Exit } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, type HelpDoc } from "effect/cli"
 import type { CommandFailure } from "./Action.ts"
 import { cliConfig, dm } from "./Cli.ts"
-import { ExitCode } from "./ExitCode.ts"
+import { codeOfInterruption, ExitCode } from "./ExitCode.ts"
 import { helpPage } from "./Help.ts"
 import * as Output from "./Output.ts"
 import { plain, vivid } from "./Paint.ts"
@@ -76,7 +76,7 @@ const defectText = (defect: unknown): string =>
 const conclude = (exit: Exit.Exit<void, Failure>): number => {
   if (Exit.isSuccess(exit)) return ExitCode.ok
   const { cause } = exit
-  if (Cause.hasInterruptsOnly(cause)) return ExitCode.interrupted
+  if (Cause.hasInterruptsOnly(cause)) return codeOfInterruption()
   const failure = Cause.findErrorOption(cause)
   if (failure._tag === "Some") {
     const { message, code } = verdict(failure.value)
@@ -115,7 +115,7 @@ export const main = (argv: ReadonlyArray<string>, version: string): void => {
     clearInterval(alive)
     const code = conclude(exit)
     process.exit(
-      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? ExitCode.interrupted : code
+      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? codeOfInterruption() : code
     )
   })
 }

@@ -19,10 +19,7 @@ export interface HubSpool {
 }
 
 /** Spools what comes through the hub until the scope ends. Attach it before publications: rows are on their way first. */
-export const attach = (
-  hub: Hub,
-  spool: Spool["Service"]
-): Effect.Effect<HubSpool, never, Scope.Scope> => {
+export const attach = (hub: Hub, spool: Spool["Service"]): Effect.Effect<HubSpool, never, Scope.Scope> => {
   const sink = new Sink(spool)
   return Effect.as(hub.attach({ name: "spool", deliver: sink.deliver }), sink)
 }
@@ -62,12 +59,17 @@ class Sink implements HubSpool {
   }
 
   readonly deliver = ({ entry, number }: HubMessage): void => {
-    if (entry._tag === "SessionStarted") this.#sessions.set(entry.session, { watermark: entry.at, dropped: undefined })
-    if (entry._tag === "Watermark") return this.#mark(entry, number)
+    if (entry._tag === "SessionStarted")
+      this.#sessions.set(entry.session, { watermark: entry.at, dropped: undefined })
+    if (entry._tag === "Watermark") this.#mark(entry, number)
+    else this.#add(entry, number)
+    if (entry._tag === "SessionEnded") this.#sessions.delete(entry.session)
+  }
+
+  #add(entry: FeedEntry, number: bigint): void {
     const cause = this.#append(entry, number)
     const session = this.#sessions.get(entry.session)
     if (cause !== undefined && session !== undefined) session.dropped ??= cause
-    if (entry._tag === "SessionEnded") this.#sessions.delete(entry.session)
   }
 
   /** A session goes on: what it lost since the last watermark is told before. */

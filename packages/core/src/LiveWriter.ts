@@ -156,7 +156,9 @@ class Writer {
       for (const each of spooled)
         if (each._tag === "SpooledEntry") entries.push(each)
         else
-          yield* Effect.logError(`frames ${each.from} to ${each.to} of the spool cannot be read: ${each.detail}`)
+          yield* Effect.logError(
+            `frames ${each.from} to ${each.to} of the spool cannot be read: ${each.detail}`
+          )
       yield* this.#register
       for (const piece of piecesOf(entries, appendRows)) yield* this.#write(piece)
       yield* spool.release(this.#committed)
