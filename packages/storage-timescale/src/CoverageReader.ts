@@ -36,11 +36,11 @@ const spansQuery = /* sql */ `
     SELECT instrument_id, schema, state, range, cause, checked_at, expires_at FROM coverage_marks
     WHERE ($1 IS NULL OR instrument_id = ANY($1)) AND ($2 IS NULL OR schema = $2)
   )
-  SELECT instrument_id, schema, state, ${microsOf("lower(shared)")} AS start, ${microsOf("upper(shared)")} AS finish,
+  SELECT instrument_id, schema, state, ${microsOf("lower(range)")} AS start, ${microsOf("upper(range)")} AS finish,
          cause, ${microsOf("checked_at")} AS checked_at, ${microsOf("expires_at")} AS expires_at
-  FROM spans, LATERAL (SELECT range * tstzrange($3::timestamptz, $4::timestamptz) AS shared) s
-  WHERE NOT isempty(shared) AND ($5::text[] IS NULL OR state = ANY($5))
-  ORDER BY instrument_id, schema, lower(shared), state`
+  FROM spans
+  WHERE range && tstzrange($3::timestamptz, $4::timestamptz) AND ($5::text[] IS NULL OR state = ANY($5))
+  ORDER BY instrument_id, schema, lower(range), state`
 
 const nanos = (micros: bigint | null): bigint | undefined =>
   micros === null ? undefined : micros * UnixNanos.PerMicro

@@ -19,7 +19,7 @@ import {
 } from "@data-manager/core"
 import { Effect } from "effect"
 import * as FeedGaps from "./FeedGaps.ts"
-import { liveRanges } from "./objects/feed.ts"
+import { floorMicros, liveRanges } from "./objects/feed.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 
 /** How much of a session's time is folded at once while it goes on. */
@@ -170,10 +170,11 @@ const take = (changes: Changes, session: Session, note: FeedNote): void => {
 }
 
 /**
- * Makes the instruments of a session that are new, and adds the times to those that are there. $1 sessions, $2 times and $3 the
- * same as timestamps upward, of the notes; $4 instruments and $5 the numbers of their notes.
+ * Makes the instruments of a session that are new (`collected`), and adds the times to those that are there: mostly one that is
+ * later than all before (`later`). $1 sessions, $2 times and $3 the same as timestamps upward, of the notes; $4 instruments and
+ * $5 the numbers of their notes.
  */
-const moveStatement = (kind: "joined" | "departed", collected: string, both: string): string => /* sql */ `
+const moveStatement = (kind: "joined" | "departed", collected: string, later: string): string => /* sql */ `
   INSERT INTO feed_session_instruments AS m (session_id, instrument_id, ${kind}, collected)
   SELECT n.session, i.instrument, array_agg(DISTINCT n.at), ${collected}
   FROM unnest($4::int4[], $5::int4[]) AS i (instrument, note)
@@ -181,15 +182,22 @@ const moveStatement = (kind: "joined" | "departed", collected: string, both: str
       ON n.note = i.note
   GROUP BY n.session, i.instrument ORDER BY n.session, i.instrument
   ON CONFLICT (session_id, instrument_id) DO UPDATE
-    SET ${kind} = m.${kind} || EXCLUDED.${kind}, collected = feed_collected(${both})
+    SET ${kind} = m.${kind} || EXCLUDED.${kind},
+        collected = CASE
+          WHEN cardinality(EXCLUDED.${kind}) = 1 AND EXCLUDED.${kind}[1] > ALL (m.joined || m.departed) THEN ${later}
+          ELSE feed_collected(m.joined || EXCLUDED.joined, m.departed || EXCLUDED.departed) END
     WHERE NOT m.${kind} @> EXCLUDED.${kind}`
 
 const joinStatement = moveStatement(
   "joined",
   "tstzmultirange(tstzrange(min(n.micro), NULL))",
-  "m.joined || EXCLUDED.joined, m.departed"
+  "m.collected + EXCLUDED.collected"
 )
-const leaveStatement = moveStatement("departed", "'{}'", "m.joined, m.departed || EXCLUDED.departed")
+const leaveStatement = moveStatement(
+  "departed",
+  "'{}'",
+  `m.collected * tstzmultirange(tstzrange(NULL, ${floorMicros("EXCLUDED.departed[1]")}))`
+)
 
 const move = (connection: PgConnection, statement: string, moves: Moves) =>
   connection.query(statement, [

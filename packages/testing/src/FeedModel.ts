@@ -13,7 +13,8 @@ export interface FeedStates {
 /** Larger than every time; what has not ended yet ends here. */
 const never = UnixNanos.Max
 
-const outward = ({ start, end }: TimeRange.TimeRange): TimeRange.TimeRange => ({
+/** Whole microseconds around a range. */
+export const outward = ({ start, end }: TimeRange.TimeRange): TimeRange.TimeRange => ({
   start: UnixNanos.floorMicros(start) * UnixNanos.PerMicro,
   end: UnixNanos.ceilMicros(end) * UnixNanos.PerMicro
 })

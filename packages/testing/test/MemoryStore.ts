@@ -236,7 +236,7 @@ export class MemoryState {
   marks: Array<Coverage.CoverageSpan> = []
   /** Notes of feeds, as they came. */
   notes: Array<FeedNote> = []
-  /** What was taken out of what sessions hold, by session and instrument. */
+  /** What was taken out of what sessions hold, by session, or session and instrument. */
   cut = new Map<string, Coverage.RangeSet>()
   /** Noted revisions by provider, dataset, schema and time. */
   revisions = new Map<string, string>()
@@ -671,8 +671,17 @@ const liveSpans = (state: MemoryState) =>
     return [...ids].map((instrument) => {
       const key = `${session} ${instrument}`
       const { held, missing } = state.rules.live(mine, instrument)
-      const left = Coverage.subtract(held, state.cut.get(key) ?? [])
-      return { key, provider, dataset, schema, instrument, held: left, missing }
+      const cut = Coverage.union(state.cut.get(session) ?? [], state.cut.get(key) ?? [])
+      const left = Coverage.subtract(held, cut)
+      const gaps = mine.flatMap((note) =>
+        note._tag === "RowsMissing" && (note.instruments?.includes(instrument) ?? true)
+          ? Coverage.intersect(missing, Coverage.ranges([FeedModel.outward(note.range)])).map((range) => ({
+              range,
+              cause: note.cause
+            }))
+          : []
+      )
+      return { session, key, provider, dataset, schema, instrument, held: left, gaps }
     })
   })
 
@@ -719,13 +728,14 @@ const openSessions = (state: MemoryState) =>
       const ids = new Set(mine.flatMap((note) => (note._tag === "InstrumentsJoined" ? note.instruments : [])))
       const isIn = (id: number) => FeedModel.collected(mine, id).at(-1)?.end === MostMicros
       const times = mine.flatMap((note) => (note._tag === "Watermark" ? [note.at] : []))
-      const watermark = times.reduce((a, b) => (a > b ? a : b), at)
+      const startedAt = UnixNanos.ceilMicros(at) * UnixNanos.PerMicro
+      const watermark = times.reduce((a, b) => (a > b ? a : b), startedAt)
       return {
         session,
         provider,
         dataset,
         schema,
-        startedAt: UnixNanos.ceilMicros(at) * UnixNanos.PerMicro,
+        startedAt,
         watermark: UnixNanos.floorMicros(watermark) * UnixNanos.PerMicro,
         instruments: [...ids].filter(isIn).length,
         notedAt: 1n
@@ -740,9 +750,9 @@ const allSpans = (state: MemoryState): Array<Coverage.CoverageSpan> => [
     const [instrument, schema] = key.split(" ") as [string, MarketSchema.MarketSchema]
     return set.map((range) => ({ instrument: Number(instrument), schema, state: "held" as const, range }))
   }),
-  ...liveSpans(state).flatMap(({ held, instrument, missing, schema }) => [
+  ...liveSpans(state).flatMap(({ gaps, held, instrument, schema }) => [
     ...held.map((range) => ({ instrument, schema, state: "held" as const, range })),
-    ...missing.map((range) => ({ instrument, schema, state: "missing" as const, range }))
+    ...gaps.map((gap) => ({ instrument, schema, state: "missing" as const, ...gap }))
   ]),
   ...state.marks
 ]
@@ -818,6 +828,15 @@ const beginRun = (state: MemoryState, source: IngestSource): Run => {
   return { ...run }
 }
 
+/** No session of trades holds anything before, whoever joins it later. */
+const retireLive = (state: MemoryState, gone: TimeRange.TimeRange): void => {
+  for (const span of cutLive(state, "expired", gone, ({ schema }) => schema === "trades"))
+    state.marks.push({ ...span, state: "expired" })
+  for (const note of state.notes)
+    if (note._tag === "SessionStarted" && note.schema === "trades" && state.rules.cutsLive("expired"))
+      state.cut.set(note.session, [gone])
+}
+
 const expire = (state: MemoryState, before: bigint): { readonly partitions: number } => {
   // Partitions of years: the whole ones before.
   const edge = UnixNanos.parse(`${UnixNanos.toDate(before).slice(0, 4)}-01-01`)!
@@ -826,14 +845,7 @@ const expire = (state: MemoryState, before: bigint): { readonly partitions: numb
     state.rows.delete(identity)
     state.retired.push(kept)
   }
-  if (old.length > 0)
-    for (const span of cutLive(
-      state,
-      "expired",
-      { start: UnixNanos.Min, end: edge },
-      ({ schema }) => schema === "trades"
-    ))
-      state.marks.push({ ...span, state: "expired" })
+  if (old.length > 0) retireLive(state, { start: UnixNanos.Min, end: edge })
   if (old.length > 0 && state.rules.marksExpired)
     for (const [key, set] of state.held) {
       const [instrument, schema] = key.split(" ") as [string, MarketSchema.MarketSchema]

@@ -23,7 +23,7 @@ CREATE TABLE feed_sessions (
 
 -- of sessions that have not ended
 CREATE TABLE feed_session_instruments (
-  session_id    int8 NOT NULL REFERENCES feed_sessions ON DELETE CASCADE,
+  session_id    int8 NOT NULL,
   instrument_id int4 NOT NULL,
   -- times of joining and of leaving, ns since 1970
   joined        int8[] NOT NULL DEFAULT '{}',
@@ -41,7 +41,7 @@ CREATE INDEX feed_session_instruments_instrument ON feed_session_instruments (in
 -- time without rows, of these instruments or of all, for those that join later, too
 CREATE TABLE feed_session_gaps (
   id          int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  session_id  int8 NOT NULL REFERENCES feed_sessions ON DELETE CASCADE,
+  session_id  int8 NOT NULL,
   instruments int4[],
   range       tstzrange NOT NULL,
   cause       text NOT NULL

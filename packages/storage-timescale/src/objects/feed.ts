@@ -1,7 +1,7 @@
 /** What a feed session holds, in SQL: for the store, the views and retention alike. */
 
 /** int8 nanoseconds as timestamptz, whole microseconds downward. */
-const floorMicros = (ns: string): string =>
+export const floorMicros = (ns: string): string =>
   `(timestamptz 'epoch' + ((${ns} - (${ns} % 1000 + 1000) % 1000) / 1000) * interval '1 microsecond')`
 
 /** The same upward. */
