@@ -3,8 +3,12 @@
  * what the spool keeps and the store writer writes; together the entries say for every moment and instrument whether
  * everything that the venue published is held.
  *
- * A feed session is one unbroken stretch of collection: from its start on, of every instrument that joined it, everything up
- * to the watermark is held, except what is named as missing. Times are on the index clock of dataset and schema.
+ * A feed session is one unbroken stretch of collection: from its start on, of every instrument while it is in the session,
+ * everything up to the watermark is held, except what is named as missing. Times are on the index clock of dataset and
+ * schema. Coverage is in whole microseconds: what is held is rounded inward, what is missing outward.
+ *
+ * Each note may be given again, alone or with those around it, and nothing changes by that. Notes of a session that was
+ * never started are refused; a session that has ended takes none any more, they change nothing.
  */
 import type { InstrumentId } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
@@ -15,7 +19,7 @@ import type { TimeRange } from "./TimeRange.ts"
 /** Names a feed session, unique over processes and restarts. */
 export type FeedSessionKey = string
 
-/** A session begins. */
+/** A session begins. Of several with one key the first one counts; they must be of one provider, dataset and schema. */
 export interface SessionStarted {
   readonly _tag: "SessionStarted"
   readonly session: FeedSessionKey
@@ -26,7 +30,11 @@ export interface SessionStarted {
   readonly at: bigint
 }
 
-/** Instruments are collected in a session from a time on. */
+/**
+ * Instruments are collected in a session from a time on, until they leave. The time may be one that has passed, as far back as
+ * the start of the session: that of an instrument which is only now known by name, whose rows are there. Of several
+ * without leaving in between the earliest one counts.
+ */
 export interface InstrumentsJoined {
   readonly _tag: "InstrumentsJoined"
   readonly session: FeedSessionKey
@@ -34,7 +42,10 @@ export interface InstrumentsJoined {
   readonly at: bigint
 }
 
-/** Instruments are no longer collected in a session from a time on. */
+/**
+ * Instruments are no longer collected in a session from a time on, until they join again. Joining and leaving at the very
+ * same time changes nothing: who was in the session stays in it, who was not does not come in.
+ */
 export interface InstrumentsLeft {
   readonly _tag: "InstrumentsLeft"
   readonly session: FeedSessionKey
@@ -42,14 +53,21 @@ export interface InstrumentsLeft {
   readonly at: bigint
 }
 
-/** Everything that came before, up to this time, is complete: rows, or silence that the provider vouches for. */
+/**
+ * Everything that came before, up to this time, is complete: rows, or silence that the provider vouches for. It only moves
+ * forward: an earlier one changes nothing.
+ */
 export interface Watermark {
   readonly _tag: "Watermark"
   readonly session: FeedSessionKey
   readonly at: bigint
 }
 
-/** Rows of a time are missing, of all instruments of the session unless some are named. */
+/**
+ * Rows of a time are missing, of all instruments of the session unless some are named, also of those whose joining is noted
+ * later: each while it was in the session. The time is not held by the session, wherever its watermark is; it is held once
+ * something else claims it.
+ */
 export interface RowsMissing {
   readonly _tag: "RowsMissing"
   readonly session: FeedSessionKey
@@ -58,13 +76,13 @@ export interface RowsMissing {
   readonly cause: GapCause
 }
 
-/** A session is over: nothing behind its watermark is held. */
+/** A session is over: nothing behind its watermark is held. What is missing at its end is noted before. */
 export interface SessionEnded {
   readonly _tag: "SessionEnded"
   readonly session: FeedSessionKey
 }
 
-/** What is known about a feed beside its rows. Each may be applied again: nothing changes by that. */
+/** What is known about a feed beside its rows. */
 export type FeedNote =
   | SessionStarted
   | InstrumentsJoined
@@ -82,3 +100,29 @@ export interface FeedRows {
 
 /** Element of a feed. */
 export type FeedEntry = FeedRows | FeedNote
+
+/** A session that a store knows and that has not ended: one at work, or one whose process is gone. */
+export interface OpenFeedSession {
+  readonly session: FeedSessionKey
+  readonly provider: string
+  readonly dataset: string
+  readonly schema: MarketSchema
+  readonly startedAt: bigint
+  readonly watermark: bigint
+  /** How many instruments are in it. */
+  readonly instruments: number
+  /** When something was last noted about it, ns of the store's clock. */
+  readonly notedAt: bigint
+}
+
+/**
+ * What is to be noted about a session whose process is gone, after everything that is left of it was written: from its
+ * watermark until `until`, when collecting begins again, rows are missing; then it ends.
+ */
+export const crashNotes = (
+  { session, watermark }: Pick<OpenFeedSession, "session" | "watermark">,
+  until: bigint
+): ReadonlyArray<FeedNote> => [
+  { _tag: "RowsMissing", session, range: { start: watermark, end: until }, cause: "crash" },
+  { _tag: "SessionEnded", session }
+]

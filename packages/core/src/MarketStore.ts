@@ -10,7 +10,7 @@ import { Context, type Effect, type Stream } from "effect"
 import type { BarBatch, BarSource } from "./BarBatch.ts"
 import type { BookBatch } from "./BookBatch.ts"
 import type { CoverageClaim, CoverageSpan, CoverageState } from "./Coverage.ts"
-import type { FeedNote } from "./FeedEntry.ts"
+import type { FeedNote, OpenFeedSession } from "./FeedEntry.ts"
 import type {
   Instrument,
   InstrumentDetails,
@@ -109,7 +109,10 @@ export interface AppendTerms {
    * stored afterwards, and what is said of them, does not depend on it. Default: the ordinary way.
    */
   readonly profile?: "bulk" | undefined
-  /** What is known about live feeds beside these rows, in order; written in the same transaction. */
+  /**
+   * What is known about live feeds beside these rows, in order; written in the same transaction, also with an empty batch.
+   * Like the rows it is not looked at where the segment was committed before.
+   */
   readonly feed?: ReadonlyArray<FeedNote> | undefined
 }
 
@@ -320,6 +323,16 @@ export class MarketStore extends Context.Service<
      * are noted for the first time change nothing.
      */
     readonly noteRevisions: (look: RevisionLook) => Effect.Effect<void, StoreError>
+    /**
+     * Notes what is known about live feeds, in order and all or nothing. What the sessions hold is coverage from here on; see
+     * `FeedEntry`.
+     */
+    readonly noteFeed: (notes: ReadonlyArray<FeedNote>) => Effect.Effect<void, StoreError>
+    /**
+     * Sessions that have not ended, by key: several may be at work. A service that starts finds those that a crash has left
+     * open by how it names its own, and ends them with `crashNotes`.
+     */
+    readonly openFeedSessions: Effect.Effect<ReadonlyArray<OpenFeedSession>, StoreError>
     /** Spans of the instruments that share time with the range, whole; of all instruments where the list is absent. */
     readonly coverage: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined

@@ -19,6 +19,7 @@ import * as initial from "./migrations/0001_initial.ts"
 import * as revisions from "./migrations/0002_revisions.ts"
 import * as barRefreshes from "./migrations/0003_bar_refreshes.ts"
 import * as bulkDays from "./migrations/0004_bulk_days.ts"
+import * as feedSessions from "./migrations/0005_feed_sessions.ts"
 import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
@@ -37,7 +38,8 @@ export const migrations: ReadonlyArray<Migration> = [
   { version: 1, name: "initial", ...initial },
   { version: 2, name: "revisions", ...revisions },
   { version: 3, name: "bar refreshes", ...barRefreshes },
-  { version: 4, name: "bulk days", ...bulkDays }
+  { version: 4, name: "bulk days", ...bulkDays },
+  { version: 5, name: "feed sessions", ...feedSessions }
 ]
 
 /** From this version on the tables follow what the server can do. */

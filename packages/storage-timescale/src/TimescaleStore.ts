@@ -12,6 +12,7 @@ import * as ConflictReader from "./ConflictReader.ts"
 import * as CoverageReader from "./CoverageReader.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { EmbeddedServer } from "./embedded/index.ts"
+import * as FeedSessionTable from "./FeedSessionTable.ts"
 import * as InstrumentTable from "./InstrumentTable.ts"
 import * as Ledger from "./Ledger.ts"
 import * as Migrations from "./Migrations.ts"
@@ -83,6 +84,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
     ...CoverageTable.make(writing),
     ...CoverageReader.make(reading),
     ...RevisionTable.make(writing),
+    ...FeedSessionTable.make(writing),
     ...Reader.make(reading, options.reader),
     ...BarReader.make(reading, options.reader),
     ...ConflictReader.make(reading),

@@ -3,6 +3,7 @@
  * server can do, makes them anew.
  */
 import { barStatements } from "./bars.ts"
+import { feedCollected } from "./feed.ts"
 import { forgetTrades, retireTrades } from "./retention.ts"
 import { rowStatement } from "./rows.ts"
 import { readOnlyStatements, viewStatements } from "./views.ts"
@@ -23,6 +24,7 @@ export const codeObjects = ({ hasBulk, jobSchema, ownBarsBit }: ObjectFacts): Re
   ...barStatements(ownBarsBit),
   ...viewStatements,
   ...readOnlyStatements,
+  feedCollected,
   forgetTrades,
   ...(jobSchema === undefined ? [] : [retireTrades(jobSchema)])
 ]
