@@ -94,6 +94,7 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       store,
       spool,
       instruments,
+      instance: options.instance,
       onCommitted: (frame) => publishing?.markDurable(spooling.passed(frame)) ?? Effect.void
     })
     yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
@@ -103,7 +104,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       providers,
       hub,
       register: instruments.register,
-      instance: options.instance,
+      // The writer knows sessions of this spool by it.
+      instance: `${yield* spool.id}/${options.instance}`,
       defaultSchemas: options.defaultSchemas
     })
     yield* Effect.forkScoped(failing(collection.run, failed))

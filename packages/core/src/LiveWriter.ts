@@ -7,7 +7,7 @@ import { Clock, Effect, Schedule, Stream } from "effect"
 import { concat } from "./BatchConcat.ts"
 import { batchContext } from "./BatchContext.ts"
 import { allocate, first as firstRows } from "./BatchLayout.ts"
-import type { FeedNote } from "./FeedEntry.ts"
+import { crashNotes, type FeedNote, type OpenFeedSession } from "./FeedEntry.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import type { LiveInstruments } from "./LiveInstruments.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
@@ -22,6 +22,11 @@ export interface LiveWriterOptions {
   readonly store: MarketStore["Service"]
   readonly instruments: LiveInstruments
   readonly spool: Spool["Service"]
+  /**
+   * What the keys of this process' sessions begin with, after the spool's id and a slash. Sessions of this spool that other
+   * processes left open are ended when one of the same data begins: what was not collected in between is missing.
+   */
+  readonly instance: string
   /** Rows of one append at most; default 65,536. */
   readonly appendRows?: number | undefined
   /** Time between appends that is used to gather rows, ms; default 50. */
@@ -107,6 +112,8 @@ class Writer {
   #problem: string | undefined
   #run = 0n
   #stream = ""
+  /** Sessions that processes before this one have left open; undefined until one of ours begins. */
+  #abandoned: ReadonlyArray<OpenFeedSession> | undefined
 
   constructor(options: LiveWriterOptions) {
     this.#options = options
@@ -160,7 +167,10 @@ class Writer {
             `frames ${each.from} to ${each.to} of the spool cannot be read: ${each.detail}`
           )
       yield* this.#register
-      for (const piece of piecesOf(entries, appendRows)) yield* this.#write(piece)
+      for (const piece of piecesOf(entries, appendRows)) {
+        if (this.#abandoned === undefined && piece.some((each) => this.#isOwnStart(each))) yield* this.#findAbandoned
+        yield* this.#write(piece)
+      }
       yield* spool.release(this.#committed)
       const rest = gatherMillis - ((yield* Clock.currentTimeMillis) - begin)
       if (rest > 0) yield* Effect.sleep(rest)
@@ -193,6 +203,31 @@ class Writer {
         })
       )
     )
+  }
+
+  #isOwnStart({ entry }: SpooledEntry): boolean {
+    return entry._tag === "SessionStarted" && entry.session.startsWith(this.#ownPrefix)
+  }
+
+  get #ownPrefix(): string {
+    return `${this.#stream}/${this.#options.instance}/`
+  }
+
+  /** Everything that others have left in the spool is written by now, so their watermarks are the last ones. */
+  get #findAbandoned(): Effect.Effect<void, StoreError> {
+    return Effect.map(this.#persistently(this.#options.store.openFeedSessions), (open) => {
+      this.#abandoned = open.filter(
+        ({ session }) => session.startsWith(`${this.#stream}/`) && !session.startsWith(this.#ownPrefix)
+      )
+    })
+  }
+
+  /** The notes that go before one: a session that begins ends those of its data that were left open. */
+  #before(note: FeedNote): ReadonlyArray<FeedNote> {
+    if (note._tag !== "SessionStarted" || !note.session.startsWith(this.#ownPrefix)) return []
+    return (this.#abandoned ?? [])
+      .filter(({ dataset, provider, schema }) => provider === note.provider && dataset === note.dataset && schema === note.schema)
+      .flatMap((open) => crashNotes(open, note.at > open.watermark ? note.at : open.watermark))
   }
 
   /** Registers what was listed since the last look. */
@@ -249,7 +284,9 @@ class Writer {
       // Frames that cannot be read lie between pieces: the next one begins behind the last.
       stream: { name: this.#stream, from: this.#committed + 1n, to: piece[piece.length - 1]!.frame + 1n }
     }
-    const feed = piece.flatMap(({ entry }) => (entry._tag === "FeedRows" ? [] : [this.#translated(entry)]))
+    const feed = piece.flatMap(({ entry }) =>
+      entry._tag === "FeedRows" ? [] : [...this.#before(entry), this.#translated(entry)]
+    )
     const batch = batches.length === 0 ? nothing : this.#concat(batches)
     return Effect.map(store.append(batch, { ...place, feed }), (result) => {
       this.#appends += 1n
