@@ -67,7 +67,7 @@ interface Place extends SqlRow {
 
 const placeQuery = /* sql */ `
   SELECT current_schema() AS schema, current_setting('search_path') AS path, current_database() AS database,
-         current_user AS user, has_schema_privilege(quote_ident(current_schema()), 'CREATE') AS may_create`
+         current_user AS user, has_schema_privilege(current_schema(), 'CREATE') AS may_create`
 
 /** Refuses where there is no schema to make tables in, or this user may make none in it. */
 export const requirePlace = Effect.fnUntraced(function* (connection: PgConnection, operation: string) {

@@ -182,13 +182,17 @@ export class Cluster {
     return Redacted.value(toUrl(this.address(change)))
   }
 
-  /** Runs statements as the superuser. */
-  async sql(text: string, database = "postgres"): Promise<ReadonlyArray<Record<string, unknown>>> {
+  /** Runs statements as the superuser, each by itself; gives the rows of the last one. */
+  async sql(
+    statements: string | ReadonlyArray<string>,
+    database = "postgres"
+  ): Promise<ReadonlyArray<Record<string, unknown>>> {
     const client = new pg.Client(clientConfig(this.address({ database })))
     await client.connect()
     try {
-      const results = await client.query(text)
-      return (Array.isArray(results) ? results.at(-1) : results).rows
+      let rows: ReadonlyArray<Record<string, unknown>> = []
+      for (const statement of [statements].flat()) rows = (await client.query(statement)).rows
+      return rows
     } finally {
       await client.end()
     }
