@@ -14,6 +14,7 @@ import pg from "pg"
 import { EmbeddedServer } from "../../src/embedded/index.ts"
 import * as ServerUser from "../../src/embedded/ServerUser.ts"
 import { clientConfig, type ServerAddress, toUrl } from "../../src/ServerAddress.ts"
+import type { TestDatabase } from "../TestServer.ts"
 
 const exec = promisify(execFile)
 
@@ -244,3 +245,10 @@ export class Clusters {
     rmSync(this.folder, { recursive: true, force: true })
   }
 }
+
+/** The database of a cluster in the form that the fixtures of stores take; it goes with the cluster. */
+export const databaseOf = (cluster: Cluster, change: Partial<ServerAddress> = {}): TestDatabase => ({
+  address: cluster.address(change),
+  url: cluster.url(change),
+  drop: async () => {}
+})
