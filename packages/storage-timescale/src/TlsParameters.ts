@@ -81,14 +81,14 @@ const checkSecret = (path: string, refuse: Refuse): void => {
 }
 
 const privateKey = ({ path, text }: PemFile, refuse: Refuse): KeyObject => {
+  if (/ENCRYPTED/.test(text))
+    throw refuse(
+      `sslkey of the url: ${path} is encrypted; write it without a passphrase (openssl pkey -in FILE -out FILE)`
+    )
   try {
     return createPrivateKey(text)
-  } catch (cause) {
-    throw refuse(
-      (cause as NodeJS.ErrnoException).code === "ERR_MISSING_PASSPHRASE"
-        ? `sslkey of the url: ${path} is encrypted; write it without a passphrase (openssl pkey -in FILE -out FILE)`
-        : `sslkey of the url: ${path} holds no private key in PEM form`
-    )
+  } catch {
+    throw refuse(`sslkey of the url: ${path} holds no private key in PEM form`)
   }
 }
 
