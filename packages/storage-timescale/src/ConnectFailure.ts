@@ -2,6 +2,7 @@
  * Why a session could not be had: what was found, on which server, and what to do next. The words of the server and of
  * the TLS library name neither, and some of them mean several things.
  */
+import { statfsSync } from "node:fs"
 import {
   StoreAccessDenied,
   StoreError,
@@ -216,6 +217,26 @@ const ofDriver = (text: string, attempt: Attempt): StoreErrorReason | undefined 
   return undefined
 }
 
+const mebibyte = 1024 * 1024
+/** A server that cannot make its next WAL file (16 MB) ends, and does not come back. Bytes. */
+const leastSpace = 16 * mebibyte
+
+/** A server of this machine that is gone because its disk is full: the embedded one has its socket beside its data. */
+const withoutRoom = ({ host, isSocket, place }: Attempt): StoreErrorReason | undefined => {
+  if (!isSocket) return undefined
+  try {
+    const { bavail, bsize } = statfsSync(host)
+    if (bavail * bsize >= leastSpace) return undefined
+    return new StoreExhausted({
+      resource: "disk",
+      detail: `no server answers at ${place}, and the disk there is full (${Math.floor((bavail * bsize) / mebibyte)} MB free)`,
+      hint: "free space there or enlarge it, then repeat: nothing is half stored"
+    })
+  } catch {
+    return undefined
+  }
+}
+
 /** The error of a session on the server of `client` that could not be had. A `StoreError` stays as it is. */
 export const connectFailure = (operation: string, client: pg.ClientConfig, cause: unknown): StoreError => {
   if (cause instanceof StoreError) return cause
@@ -227,9 +248,7 @@ export const connectFailure = (operation: string, client: pg.ClientConfig, cause
       ? ofDriver(text, attempt)
       : (ofSocket(code, attempt) ?? ofTls(code, text, attempt) ?? ofServer(code, text, attempt))
   const { database, place } = attempt
-  return new StoreError({
-    operation,
-    reason: reason ?? reasonOf(code, `database "${database}" at ${place}: ${text}`, cause),
-    cause
-  })
+  const found = reason ?? reasonOf(code, `database "${database}" at ${place}: ${text}`, cause)
+  const isGone = found._tag === "StoreUnavailable"
+  return new StoreError({ operation, reason: (isGone ? withoutRoom(attempt) : undefined) ?? found, cause })
 }

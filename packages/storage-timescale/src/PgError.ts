@@ -110,8 +110,12 @@ export const reasonOf = (code: string | undefined, detail: string, cause: unknow
       })
     case "55P03":
       return new StoreContention({ detail })
-    case "57P01":
     case "57P02":
+      return new StoreUnavailable({
+        detail,
+        hint: "the server starts again by itself: see its log for the cause (a full disk under its WAL, say); try again"
+      })
+    case "57P01":
     case "57P03":
     case "57P05":
     case "25P03":

@@ -150,6 +150,11 @@ export class Cluster {
     return this.#process?.pid
   }
 
+  get isRunning(): boolean {
+    const child = this.#process
+    return child !== undefined && child.exitCode === null && child.signalCode === null
+  }
+
   reload(): void {
     this.#process?.kill("SIGHUP")
   }
@@ -239,9 +244,14 @@ export class Clusters {
     return copy
   }
 
+  /** Ends all servers. */
+  async stop(): Promise<void> {
+    for (const cluster of this.#clusters) await cluster.stop("SIGQUIT")
+  }
+
   /** Ends all servers and removes everything. */
   async clear(): Promise<void> {
-    for (const cluster of this.#clusters) await cluster.stop("SIGQUIT")
+    await this.stop()
     rmSync(this.folder, { recursive: true, force: true })
   }
 }
