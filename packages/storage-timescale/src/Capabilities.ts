@@ -5,7 +5,7 @@ import type { PgPool } from "./PgPool.ts"
 import { readOnlyColumns, readOnlyOf } from "./Preflight.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
 import * as BulkTable from "./timescale/BulkTable.ts"
-import { type Layout, layoutOf } from "./timescale/Layout.ts"
+import { extension, type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Oldest PostgreSQL that the store runs on: multiranges came with 14, `MERGE` and faster sorts with 15. */
 export const OLDEST_SERVER = 15
@@ -87,6 +87,17 @@ const notesOf = (
 const upgradeHint =
   "the TimescaleDB extension is there and not used by these tables yet: dm migrate --up moves them into hypertables"
 
+/** An extension that the server has and this database has not. */
+const unusedExtension = (pool: PgPool): Effect.Effect<ReadonlyArray<string>, StoreError> =>
+  Effect.map(extension(pool), ({ available }) =>
+    available === undefined
+      ? []
+      : [
+          `TimescaleDB ${available} is on this server and not in this database: an administrator runs ` +
+            "CREATE EXTENSION timescaledb in it, then dm migrate --up moves the tables into hypertables"
+        ]
+  )
+
 const readOnlyNotes = {
   standby: "this server is a read-only standby: what is stored can be read, and is written on the primary",
   setting:
@@ -115,6 +126,7 @@ export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boole
     readOnly: readOnly !== undefined,
     notes: [
       ...(readOnly === undefined ? [] : [readOnlyNotes[readOnly]]),
+      ...(embedded || facts.extension !== null ? [] : yield* unusedExtension(pool)),
       ...notesOf(edition, layout, isAggregated)
     ]
   }
