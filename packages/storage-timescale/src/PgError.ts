@@ -144,6 +144,14 @@ export const reasonOf = (code: string | undefined, detail: string, cause: unknow
       })
     case "42P01":
       return new StoreIncompatible({ detail, hint: "run `dm migrate --up`" })
+    case "58P01":
+      // A package of the server was updated; its old library, which this database still names, is gone.
+      if (/timescaledb/.test(detail))
+        return new StoreIncompatible({
+          detail,
+          hint: "the server's TimescaleDB is another version than this database's: run ALTER EXTENSION timescaledb UPDATE there, as the first statement of a new session"
+        })
+      break
     case "22023":
       return new StoreBadRequest({ detail })
     case "XX000":

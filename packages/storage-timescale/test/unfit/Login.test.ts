@@ -1,6 +1,6 @@
 /** Logins that are refused, and TLS as libpq's `sslmode` means it, on a real server with certificates made for it. */
 import { execFileSync } from "node:child_process"
-import { createServer } from "node:net"
+import { createServer, type Socket } from "node:net"
 import { Effect } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import * as PgPool from "../../src/PgPool.ts"
@@ -151,23 +151,50 @@ describe.skipIf(whyNot !== undefined)("a server", () => {
     )
   })
 
-  it("that takes connections and says nothing is given up in time", async () => {
-    const silent = createServer((socket) => socket.on("error", () => {}))
-    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve))
-    const { port } = silent.address() as { readonly port: number }
+  /** Listens, and does this with every connection. */
+  const listening = async (answer: (socket: Socket) => void, use: (port: number) => Promise<void>) => {
+    const listener = createServer((socket) => answer(socket.on("error", () => {})))
+    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve))
     try {
-      const urls = ["disable", "prefer", "require"].map(
-        (mode) => `postgresql://u:p@127.0.0.1:${port}/d?connect_timeout=1&sslmode=${mode}`
-      )
-      for (const error of await Promise.all(urls.map(refusal)))
-        assertSays(
-          error,
-          "StoreUnavailable",
-          /no answer from 127\.0\.0\.1:\d+ within 1 s; check host and port .*firewalls/
-        )
+      await use((listener.address() as { readonly port: number }).port)
     } finally {
-      silent.close()
+      listener.close()
     }
+  }
+
+  it("that takes connections and says nothing is given up in time", async () => {
+    await listening(
+      () => {},
+      async (port) => {
+        const urls = ["disable", "prefer", "require"].map(
+          (mode) => `postgresql://u:p@127.0.0.1:${port}/d?connect_timeout=1&sslmode=${mode}`
+        )
+        for (const error of await Promise.all(urls.map(refusal)))
+          assertSays(
+            error,
+            "StoreUnavailable",
+            /no answer from 127\.0\.0\.1:\d+ within 1 s; check host and port .*firewalls/
+          )
+      }
+    )
+  })
+
+  it("that is a pooler is told from PostgreSQL", async () => {
+    // What PgBouncer answers to a setting that it does not hand on.
+    const fields = "SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+    const length = Buffer.alloc(4)
+    length.writeInt32BE(fields.length + 4)
+    const answer = Buffer.concat([Buffer.from("E"), length, Buffer.from(fields)])
+    await listening(
+      (socket) => socket.once("data", () => socket.end(answer)),
+      async (port) => {
+        assertSays(
+          await refusal(`postgresql://u:p@127.0.0.1:${port}/d?sslmode=disable`),
+          "StoreIncompatible",
+          /127\.0\.0\.1:\d+ is a connection pooler, not PostgreSQL itself .*; name the server itself in/
+        )
+      }
+    )
   })
 
   it("refuses sessions beyond its max_connections in words", async () => {

@@ -5,6 +5,7 @@ import pg from "pg"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import * as Capabilities from "../../src/Capabilities.ts"
 import * as Migrations from "../../src/Migrations.ts"
+import { storeError } from "../../src/PgError.ts"
 import { clientConfig, type ServerAddress, toUrl } from "../../src/ServerAddress.ts"
 import * as TimescaleStore from "../../src/TimescaleStore.ts"
 import { createDatabase, type TestDatabase, whyMissing } from "../TestServer.ts"
@@ -223,5 +224,18 @@ describe("a server", () => {
       assert.include(found!.detail, `PostgreSQL ${version}, which is too old`)
       assert.match(found!.hint, /use version 15 or newer.*nothing was changed/)
     }
+  })
+
+  it("whose TimescaleDB was updated beside the database says what to run", () => {
+    const cause = Object.assign(
+      new Error('could not access file "$libdir/timescaledb-2.18.0": No such file'),
+      {
+        code: "58P01"
+      }
+    )
+    const error = storeError("query", cause)
+    assertSays(error, "StoreIncompatible", /ALTER EXTENSION timescaledb UPDATE there, as the first statement/)
+    const other = Object.assign(new Error('could not open file "base/1/2"'), { code: "58P01" })
+    assertSays(storeError("query", other), "StoreServerFault", /SQLSTATE 58P01/)
   })
 })
