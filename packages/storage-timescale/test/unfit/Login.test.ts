@@ -134,6 +134,18 @@ describe.skipIf(whyNot !== undefined)("a server", () => {
     )
   })
 
+  it("takes the password of PGPASSWORD where the URL has none", async () => {
+    const { PGPASSWORD } = process.env
+    process.env.PGPASSWORD = admin.password
+    try {
+      const of = `postgresql://postgres@127.0.0.1:${server.port}/postgres?sslmode=require`
+      assert.match(String((await Effect.runPromise(connect(of))).version), /^TLSv1/)
+    } finally {
+      if (PGPASSWORD === undefined) delete process.env.PGPASSWORD
+      else process.env.PGPASSWORD = PGPASSWORD
+    }
+  })
+
   it("that cannot be reached is named, with what to look at", async () => {
     assertSays(
       await refusal("postgresql://u:p@db.invalid/d?sslmode=disable"),
