@@ -118,7 +118,7 @@ describe("a server that is not as it should be", () => {
     assert.strictEqual(made.code, 0, made.stderr)
     assert.match(
       made.stderr,
-      /applied 3 migrations\nPostgreSQL \d+\.\d+, plain PostgreSQL; rows are kept in range partitions/
+      /applied \d+ migrations\nPostgreSQL \d+\.\d+, plain PostgreSQL; rows are kept in range partitions/
     )
     assert.strictEqual((await dm(url, ["import", "day.dbn"])).code, 0)
     await sql(server.database, "ALTER DATABASE settled SET default_transaction_read_only = on")

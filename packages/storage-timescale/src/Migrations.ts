@@ -24,6 +24,7 @@ import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
 import * as Preflight from "./Preflight.ts"
 import { aggregates } from "./timescale/Aggregates.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
 import type { StoreSettings } from "./timescale/Settings.ts"
 import * as Upgrade from "./timescale/Upgrade.ts"
 
@@ -147,7 +148,8 @@ const allNames = (): Preflight.Names => ({
   relations: [
     ...migrations.flatMap((migration) => namesIn(migration).relations),
     ...viewNames,
-    ...aggregates.map(({ view }) => view)
+    ...aggregates.map(({ view }) => view),
+    ...BulkTable.names
   ],
   routines: routineNames
 })
