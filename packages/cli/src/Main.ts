@@ -46,6 +46,10 @@ const presenter = (argv: ReadonlyArray<string>): CliOutput.Presenter => {
   }
 }
 
+/** A database URL that cannot be read is a wrong configuration; what a server says is not. */
+const isWrongUrl = ({ operation, reason }: Extract<Failure, { readonly _tag: "StoreError" }>): boolean =>
+  operation === "read database url" && reason._tag === "StoreBadRequest"
+
 /** What to say about a failure, and the exit code; nothing to say where it was said before. */
 const verdict = (failure: Failure): { readonly message?: string; readonly code: number } => {
   switch (failure._tag) {
@@ -60,6 +64,10 @@ const verdict = (failure: Failure): { readonly message?: string; readonly code: 
     case "ConfigError":
       return { message: failure.message, code: ExitCode.usage }
     case "StoreError":
+      return {
+        message: failure.message,
+        code: isWrongUrl(failure) ? ExitCode.usage : ExitCode.failed
+      }
     case "ProviderError":
     case "TransportError":
     case "CommandError":

@@ -39,6 +39,8 @@ export interface StoreCapabilities {
   readonly compression: boolean
   readonly continuousAggregates: boolean
   readonly bulkProfile: boolean
+  /** Set where the server takes no writes: a standby, or by its settings. Everything that is stored can be read. */
+  readonly readOnly?: boolean | undefined
   /** Sentences for people: what is missing because of the edition. */
   readonly notes: ReadonlyArray<string>
 }
@@ -294,6 +296,8 @@ export interface StoreStatistics {
   readonly jobs?: ReadonlyArray<ServerJob> | undefined
   /** Late times whose bars the server has to make, and since when they wait; where it makes bars. */
   readonly barsBehind?: { readonly times: number; readonly since?: bigint | undefined } | undefined
+  /** The server's clock minus this machine's, in milliseconds: retention by a job of the server goes by the server's. */
+  readonly clockSkewMillis?: number | undefined
 }
 
 /** Reads and writes market data. */

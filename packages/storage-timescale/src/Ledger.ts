@@ -32,14 +32,17 @@ const beginStatement = /* sql */ `
     (SELECT coalesce(sum(s.rows), 0)::int8 FROM ingest_segments s WHERE s.run_id = ingest_runs.id) AS rows`
 
 const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
-  const [row] = yield* pool.query<RunRow>(beginStatement, [
+  const values = [
     source.kind,
     source.source,
     source.provider,
     source.dataset,
     source.schema === undefined ? null : MarketSchema.code(source.schema),
     source.fingerprint ?? null
-  ])
+  ]
+  const [row] = yield* pool.withConnection("begin run", (connection) =>
+    connection.query<RunRow>(beginStatement, values)
+  )
   const run: IngestRun = {
     id: row!.id,
     nextSegment: row!.next_segment,
