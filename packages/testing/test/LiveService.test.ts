@@ -250,7 +250,7 @@ describe("a live service", () => {
   it.live("drops the newest where the spool is full, and names what it dropped", () =>
     within(({ store, venue, folder, leave, comeBack }) =>
       Effect.gen(function* () {
-        const { status } = yield* start({ store, venue, folder, spool: { maxBytes: 30_000 } })
+        const { status } = yield* start({ store, venue, folder, spool: { maxBytes: 15_000 } })
         yield* venue.advance(64)
         yield* until(
           "64 rows",
