@@ -48,9 +48,12 @@ export * as Backfill from "./Backfill.ts"
 export * as BackfillPlan from "./BackfillPlan.ts"
 export * as BackfillSchedule from "./BackfillSchedule.ts"
 export * as BarAggregator from "./BarAggregator.ts"
+export * as Crc32c from "./Crc32c.ts"
 export * as Discovery from "./Discovery.ts"
 export * as FileImport from "./FileImport.ts"
 export * as Spool from "./Spool.ts"
+export * as SpoolFile from "./SpoolFile.ts"
+export * as SpoolFrame from "./SpoolFrame.ts"
 
 // section: operation
 export * as DataManagerConfig from "./DataManagerConfig.ts"
