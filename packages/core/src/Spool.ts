@@ -203,7 +203,7 @@ class Engine {
       if (problem === undefined) return
       const lost = this.#state.buffer.end.frame - this.#state.synced.frame
       yield* Effect.logError(
-        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${problem.message}`
+        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${SpoolFile.ioDetail(problem)}`
       )
     })
   }
@@ -293,5 +293,5 @@ class Engine {
 /** A file that cannot be removed is no reason to stop: it is found again at the next opening. */
 const removeFile = (path: string): Effect.Effect<void, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.remove(path)).pipe(
-    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${error.message}`))
+    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${SpoolFile.ioDetail(error)}`))
   )

@@ -175,7 +175,10 @@ const lastAtOrBefore = (segments: ReadonlyArray<Segment>, frame: bigint): number
 const ioFailed = (segment: Segment) => (cause: PlatformError.PlatformError) =>
   new SpoolError({
     operation: `read spool file ${segment.path}`,
-    reason: new SpoolIoFailed({ detail: cause.message, hint: "check the disk and the file's permissions" }),
+    reason: new SpoolIoFailed({
+      detail: SpoolFile.ioDetail(cause),
+      hint: "check the disk and the file's permissions"
+    }),
     cause
   })
 

@@ -190,9 +190,9 @@ export class SpoolWriter {
       const { folder, problem, buffer } = this.#state
       buffer.rewind()
       this.#mustCut = true
-      this.#state.problem = error.message
+      this.#state.problem = SpoolFile.ioDetail(error)
       return problem === undefined
-        ? Effect.logWarning(`spool ${folder}: cannot write, trying again: ${error.message}`)
+        ? Effect.logWarning(`spool ${folder}: cannot write, trying again: ${SpoolFile.ioDetail(error)}`)
         : Effect.void
     })
   }
