@@ -64,6 +64,8 @@ class Cursor {
     return Effect.suspend(() => {
       this.segment = segment
       this.offset = SpoolFile.HeaderBytes
+      // Large frames and damage took more than is needed usually.
+      if (this.piece.length > 8 * PieceBytes) this.piece = SpoolFrame.FrameMemory.allocate(PieceBytes)
       return this.close()
     })
   }

@@ -58,6 +58,7 @@ export class SpoolWriter {
   get finish(): Effect.Effect<PlatformError.PlatformError | undefined, never, FileSystem.FileSystem> {
     return Effect.gen({ self: this }, function* () {
       const result = yield* Effect.result(Effect.andThen(this.#write(), this.#sync()))
+      if (this.#mustCut) yield* Effect.ignore(this.#cut())
       yield* this.#close()
       return result._tag === "Failure" ? result.failure : undefined
     })

@@ -152,7 +152,7 @@ describe("packed", () => {
         const set = BatchLayout.packed(layout, new ArrayBuffer(rows * BatchLayout.rowBytes(layout)), rows)
         let offset = 0
         for (const [name, { lanes }] of Object.entries<BatchLayout.ColumnSpec>(layout)) {
-          const column = (set.columns as Record<string, Uint8Array>)[name]!
+          const column = (set.columns as unknown as Record<string, Uint8Array>)[name]!
           assert.deepStrictEqual([column.byteOffset, column.length], [offset, rows * lanes], name)
           offset += column.byteLength
         }

@@ -1,6 +1,6 @@
 /**
- * A process that appends to a spool until it is killed: `node SpoolChild.ts FOLDER SEED`. It prints `ready`, then the number up to
- * which everything is on disk, one a line.
+ * A process that appends to a spool until it is killed: `node SpoolChild.ts FOLDER SEED`. It prints `ready` and the number
+ * that it begins with, then `synced` and up to where everything is on disk, one a line.
  */
 import { Effect } from "effect"
 import { Spool } from "../src/index.ts"

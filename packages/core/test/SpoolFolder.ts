@@ -8,7 +8,7 @@ import { Files } from "./SpoolFiles.ts"
 
 export { Files }
 
-/** Hundreds of spools are opened here, and what a sync costs is not the question: files lie in memory where there is such a place. */
+/** Hundreds of spools are opened, and what a sync costs is not the question: files lie in memory where there is a place. */
 const inMemory = "/dev/shm"
 
 /** A path where a spool can be; what is there goes at the end. */

@@ -154,7 +154,7 @@ describe("SpoolFrame", () => {
   it("refuses content that it does not understand, whatever it is", () => {
     const random = new SeededRandom(8)
     let refused = 0
-    for (let round = 0; round < 1_000; round++) {
+    for (let round = 0; round < 600; round++) {
       const original = randomEntry(random, random.below(4))
       const written = write(original)
       const flips = 1 + random.below(3)
@@ -169,14 +169,14 @@ describe("SpoolFrame", () => {
         refused += 1
       }
     }
-    assert.isAbove(refused, 100)
+    assert.isAbove(refused, 60)
   })
 
   it("finds no frame in noise, nor beyond the end", () => {
     const random = new SeededRandom(9)
     const memory = SpoolFrame.FrameMemory.allocate(4_096)
     let found = 0
-    for (let round = 0; round < 200; round++) {
+    for (let round = 0; round < 100; round++) {
       for (let i = 0; i < memory.u32.length; i++)
         memory.u32[i] = random.chance(0.1) ? 0x46534d44 : random.u32()
       // Plausible versions and lengths, so that the check sum has to decide.

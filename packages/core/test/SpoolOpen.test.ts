@@ -89,7 +89,7 @@ describe("opening a spool", () => {
     Effect.gen(function* () {
       const folder = yield* spoolFolder
       yield* open(folder)
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 3; round++) {
         let [inside, most] = [0, 0]
         const enter = (id: number) =>
           Effect.scoped(
