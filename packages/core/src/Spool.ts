@@ -254,7 +254,7 @@ class Engine {
     return new SpoolError({
       operation: `release spool ${folder}`,
       reason: new SpoolBehind({
-        detail: `position ${upTo} is behind frame ${delivered}, the last one that was read: the disk has lost what came between`,
+        detail: `nobody has read beyond frame ${delivered} here, but a position is ${upTo}: the disk has lost frames`,
         hint: "go on with a new id (renew) and read everything that is there"
       })
     })
