@@ -59,7 +59,10 @@ const layouts: ReadonlyArray<Layout.BatchLayout | undefined> = [
 ]
 const layoutOf = (kind: number): Layout.BatchLayout | undefined => layouts[kind - 1]
 
-/** Where the ids of a dataset's rows are looked up after reading. */
+/**
+ * Where the ids of a dataset's rows are looked up after reading. Asked now and then, not for every frame: the directory should
+ * know instruments that are registered later, too.
+ */
 export type InstrumentsOf = (context: Pick<BatchContext, "provider" | "dataset">) => InstrumentDirectory
 
 /** Memory that frames are written to and read from: one buffer under views of every width. */
