@@ -15,7 +15,7 @@
  * The columns are those of the batch's layout, one after another, without padding. The description is JSON: session, provider,
  * dataset, kind of keys, and the names of the venues whose publishers occur. The text ids are a JSON array.
  *
- * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers of the store's registry,
+ * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers that outlive the process,
  * which outlives the process; a reader says where ids of a dataset are looked up (`InstrumentsOf`), and without it rows show
  * `#id`. A publisher that does not occur in the batch has no name after reading.
  */
