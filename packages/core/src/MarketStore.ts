@@ -39,6 +39,8 @@ export interface StoreCapabilities {
   readonly compression: boolean
   readonly continuousAggregates: boolean
   readonly bulkProfile: boolean
+  /** Set where the server takes no writes: a standby, or by its settings. Everything that is stored can be read. */
+  readonly readOnly?: boolean | undefined
   /** Sentences for people: what is missing because of the edition. */
   readonly notes: ReadonlyArray<string>
 }
@@ -69,11 +71,30 @@ export interface IngestRun {
   readonly rows: bigint
 }
 
-/** What an append speaks for; written in the same transaction as the rows. */
-export interface AppendClaim {
-  readonly run: bigint
-  /** Number of this append in its run, from 0, without holes. */
-  readonly segment: number
+/** Place and terms of an append; written in the same transaction as the rows. */
+export type AppendClaim = AppendPlace & AppendTerms
+
+/** Where an append stands in what it is a part of: this is what makes repeating it harmless. */
+export type AppendPlace =
+  | {
+      readonly run: bigint
+      /** Number of this append in its run, from 0, without holes. */
+      readonly segment: number
+      readonly stream?: undefined
+    }
+  | {
+      /** The run that conflicts are told of. */
+      readonly run: bigint
+      readonly segment?: undefined
+      /**
+       * A piece of an ordered stream without an end, such as a spool, whose cursor the store keeps: positions `[from, to)`. A
+       * piece behind the cursor is skipped, one that would leave a hole or begins in the middle of a committed one is refused.
+       */
+      readonly stream: { readonly name: string; readonly from: bigint; readonly to: bigint }
+    }
+
+/** What an append speaks for and how it is done. */
+export interface AppendTerms {
   /** Ranges that are completely held once this append is in; usually on the last segment of a source. */
   readonly coverage?: ReadonlyArray<CoverageClaim> | undefined
   /**
@@ -275,6 +296,8 @@ export interface StoreStatistics {
   readonly jobs?: ReadonlyArray<ServerJob> | undefined
   /** Late times whose bars the server has to make, and since when they wait; where it makes bars. */
   readonly barsBehind?: { readonly times: number; readonly since?: bigint | undefined } | undefined
+  /** The server's clock minus this machine's, in milliseconds: retention by a job of the server goes by the server's. */
+  readonly clockSkewMillis?: number | undefined
 }
 
 /** Reads and writes market data. */
@@ -287,6 +310,8 @@ export class MarketStore extends Context.Service<
     readonly beginRun: (source: IngestSource) => Effect.Effect<IngestRun, StoreError>
     /** Marks a run as complete. */
     readonly completeRun: (run: bigint) => Effect.Effect<void, StoreError>
+    /** Position after the last committed piece of a stream; 0 where there is none. */
+    readonly streamPosition: (name: string) => Effect.Effect<bigint, StoreError>
     /**
      * Writes a batch of any kind in one transaction with its ledger segment and coverage. Repeating it (same run and
      * segment, or the same rows under another run) changes nothing. The batch is only read.

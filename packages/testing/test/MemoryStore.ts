@@ -125,6 +125,7 @@ export const soundRules = {
     return publisher > 32767 ? `publisher ${publisher} is beyond 15 bits` : undefined
   },
   acceptsSegment: (segment: number, next: number): boolean => segment === next,
+  acceptsPiece: (from: bigint, position: bigint): boolean => from === position || position === 0n,
   isDone: (segment: number, next: number): boolean => segment < next,
   claimed: (range: TimeRange.TimeRange): TimeRange.TimeRange | undefined => TimeRange.inwardMicros(range),
   heldAfterMark: (held: Coverage.RangeSet, span: Coverage.CoverageSpan): Coverage.RangeSet =>
@@ -232,6 +233,8 @@ export class MemoryState {
   retired: Array<Kept> = []
   conflicts = new Map<string, SetAside>()
   runs: Array<Run> = []
+  /** Position of each stream. */
+  streams = new Map<string, bigint>()
   held = new Map<string, Coverage.RangeSet>()
   marks: Array<Coverage.CoverageSpan> = []
   /** Notes of feeds, as they came. */
@@ -757,6 +760,27 @@ const allSpans = (state: MemoryState): Array<Coverage.CoverageSpan> => [
   ...state.marks
 ]
 
+/** What moves the ledger on; undefined where the piece is there, text where it does not follow. */
+const stepOf = (
+  state: MemoryState,
+  { segment, stream }: AppendClaim,
+  run: Run
+): (() => void) | string | undefined => {
+  if (stream === undefined) {
+    if (state.rules.isDone(segment, run.nextSegment)) return undefined
+    if (!state.rules.acceptsSegment(segment, run.nextSegment))
+      return `segment ${segment} does not follow ${run.nextSegment - 1}`
+    return () => {
+      run.nextSegment = segment + 1
+    }
+  }
+  const position = state.streams.get(stream.name) ?? 0n
+  if (stream.from >= stream.to) return "an empty piece"
+  if (stream.to <= position) return undefined
+  if (!state.rules.acceptsPiece(stream.from, position)) return `a piece from ${stream.from} after ${position}`
+  return () => state.streams.set(stream.name, stream.to)
+}
+
 /** One append in one piece, without letting other fibers run. */
 export const appendAtOnce = (
   state: MemoryState,
@@ -766,10 +790,9 @@ export const appendAtOnce = (
   Effect.suspend((): Effect.Effect<AppendResult, StoreError> => {
     const run = state.runs.find((each) => each.id === claim.run)
     if (run === undefined) return refuse("append", `there is no run ${claim.run}`)
-    if (state.rules.isDone(claim.segment, run.nextSegment))
-      return Effect.succeed({ inserted: 0, duplicates: 0, conflicts: 0, skipped: true })
-    if (!state.rules.acceptsSegment(claim.segment, run.nextSegment))
-      return fail("append", `segment ${claim.segment} does not follow ${run.nextSegment - 1}`)
+    const step = stepOf(state, claim, run)
+    if (typeof step === "string") return refuse("append", step)
+    if (step === undefined) return Effect.succeed({ inserted: 0, duplicates: 0, conflicts: 0, skipped: true })
     const rows = keptRows(batch, state.rules)
     for (const kept of rows) {
       const known = state.known.some((each) => each.instrument.id === kept.row.instrument)
@@ -786,7 +809,7 @@ export const appendAtOnce = (
     }
     state.keyKinds.set(batch.context.dataset, batch.context.keyKind)
     claimCoverage(state, claim.coverage ?? [])
-    run.nextSegment = claim.segment + 1
+    step()
     run.rows += BigInt(batch.length)
     return Effect.succeed({ ...counts, skipped: false })
   })
@@ -906,6 +929,7 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
       run.completedAt = 1n
       return Effect.void
     }),
+  streamPosition: (name) => atOnce(() => state.streams.get(name) ?? 0n),
   append: (batch, claim) => Effect.andThen(Effect.yieldNow, appendAtOnce(state, batch, claim)),
   claimCoverage: (claims) => atOnce(() => claimCoverage(state, claims)),
   markCoverage: (spans) =>
