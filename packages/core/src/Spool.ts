@@ -57,7 +57,7 @@ export interface SpoolOptions {
   readonly freeBytes?: Effect.Effect<bigint | undefined> | undefined
   /** Time between two syncs while data comes; default 20 ms. Zero syncs whatever is written. */
   readonly fsyncInterval?: Duration.Input | undefined
-  /** Size at which a new file is begun; default 64 MiB. A frame that is larger gets a file of its own. */
+  /** Size at which a new file is begun; default 64 MiB, a sixteenth of `maxBytes` at most. A larger frame gets a file of its own. */
   readonly segmentBytes?: number | undefined
   /** Most bytes in memory that are not on disk yet; default 64 MiB. At half of it a sync does not wait for its time. */
   readonly memoryBytes?: number | undefined
@@ -118,6 +118,10 @@ export class Spool extends Context.Service<
 
 const megabyte = 1 << 20
 
+/** Files go as a whole: room comes back in pieces of their size, so there have to be several. */
+const segmentBytes = ({ maxBytes, segmentBytes: wanted }: SpoolOptions): number =>
+  wanted ?? Math.min(64 * megabyte, Math.ceil(maxBytes / 16))
+
 /** Opens a spool for the rest of the scope; at its end everything is written and synced. */
 export const make = (
   options: SpoolOptions
@@ -128,7 +132,7 @@ export const make = (
     const { folder, instruments } = options
     const found = yield* SpoolOpen.open(folder, options.processes)
     yield* tellOpened(folder, found.opened)
-    const buffer = new SpoolBuffer(options.segmentBytes ?? 64 * megabyte, found.start)
+    const buffer = new SpoolBuffer(segmentBytes(options), found.start)
     const pathOf = (first: bigint) => path.join(folder, SpoolFile.nameOf(first))
     const state = new SpoolState(folder, pathOf, buffer, found)
     const spool = new Engine(state, options, yield* Clock.Clock)
