@@ -4,8 +4,8 @@
  *     append -> memory -> segment files -> read -> store -> release
  *
  * An entry gets a running number, its frame number, from 1 on without holes over all files and restarts. `append` never waits:
- * one fiber gathers what is there, writes it, and syncs once per interval. A reader gets what is on disk for good, so the database
- * is never ahead of the disk. What does not fit any longer is dropped, the newest first, and `append` says so.
+ * one fiber gathers what is there, writes it, and syncs once per interval. A reader gets what is on disk for good, so the
+ * database is never ahead of the disk. What does not fit any longer is dropped, the newest first, and `append` says so.
  *
  * A consumer keeps its position (the last frame that is committed) under `id` in the transaction that writes the rows. It goes on
  * with `read(position + 1n)` and calls `release(position)` now and then. Where its position is not below `opened.next` at the
@@ -104,8 +104,8 @@ export class Spool extends Context.Service<
     /** Waits until everything that was appended before is on disk, without waiting for the interval. */
     readonly flush: Effect.Effect<void>
     /**
-     * Entries from a frame on, in order, up to what is on disk, and then as it comes; it never ends. Every number is accounted for:
-     * frames that are damaged, or no longer there, are told as a hole. Several readers may read at the same time.
+     * Entries from a frame on, in order, up to what is on disk, and then as it comes; it never ends. Every number is
+     * accounted for: frames that are damaged, or no longer there, are told as a hole. Several readers may read at once.
      */
     readonly read: (from: bigint) => Stream.Stream<Spooled, SpoolError>
     /** Frames up to this one are done with: removes the files that hold no others. Fails with `SpoolBehind`, see there. */
@@ -207,7 +207,7 @@ class Engine {
       if (problem === undefined) return
       const lost = this.#state.buffer.end.frame - this.#state.synced.frame
       yield* Effect.logError(
-        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${problem.message}`
+        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${SpoolFile.ioDetail(problem)}`
       )
     })
   }
@@ -258,7 +258,7 @@ class Engine {
     return new SpoolError({
       operation: `release spool ${folder}`,
       reason: new SpoolBehind({
-        detail: `position ${upTo} is behind frame ${delivered}, the last one that was read: the disk has lost what came between`,
+        detail: `nobody has read beyond frame ${delivered} here, but a position is ${upTo}: the disk has lost frames`,
         hint: "go on with a new id (renew) and read everything that is there"
       })
     })
@@ -297,5 +297,5 @@ class Engine {
 /** A file that cannot be removed is no reason to stop: it is found again at the next opening. */
 const removeFile = (path: string): Effect.Effect<void, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.remove(path)).pipe(
-    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${error.message}`))
+    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${SpoolFile.ioDetail(error)}`))
   )
