@@ -258,26 +258,32 @@ const attempt = (
       if (!(yield* Ledger.open(connection, claim)))
         return way.uncertain ? yield* Ledger.resultOf(connection, claim) : skipped
       const opened = yield* begin(connection, prepared, way)
-      yield* holdDays(connection, prepared, way)
+      yield* holdDays(connection, prepared, way, opened)
       const counts = yield* write(connection, prepared, way, opened)
-      if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
-        yield* BarRefresh.note(connection, scan)
       yield* Ledger.record(connection, claim, scan.length, counts, scan)
       if (claim.coverage !== undefined) yield* CoverageTable.claim(connection, claim.coverage)
+      if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
+        yield* BarRefresh.note(connection, scan)
       return { ...counts, skipped: false }
     })
   )
 
-/** Takes the row locks of the batch's days, and their rows out of the bulk table, where that is due. */
+/**
+ * Takes the row locks of the batch's days, and their rows out of the bulk table, where that is due. Before an ordinary append
+ * changes stored rows it always is: it counts the days anew by what is in the ordinary table.
+ */
 const holdDays = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, writer }: Prepared,
-  { evicts, hold }: Way
+  { bulk, evicts, hold }: Way,
+  { hasBulk }: Opened
 ) {
-  if (!evicts && hold !== "days") return
+  const mayMeetBulk = hasBulk && !bulk && scan.kind === "trades"
+  const isMoving = mayMeetBulk && (evicts || hold !== "shared")
+  if (!isMoving && hold !== "days") return
   yield* Rollup.sendDays(connection, writer, scan, countDays(scan))
   yield* Rollup.lockDays(connection)
-  if (evicts) yield* BulkDays.evict(connection)
+  if (isMoving) yield* BulkDays.evict(connection)
   yield* connection.query("DELETE FROM added_day")
 })
 
