@@ -7,12 +7,18 @@ import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
-import { aggregates, isAggregated } from "./Aggregates.ts"
+import { aggregates, isAggregated, madeUntil } from "./Aggregates.ts"
 import { extensionSchema } from "./Layout.ts"
 import { horizonOf } from "./OwnBars.ts"
 
 /** Age up to which rows are newer than anything that is made by itself; the server's policies leave the last minute out. */
 const FRESH_SECONDS = 50
+
+/**
+ * Age from which bars are made: of whole bars that ended before. One that still runs would stand as it was made, while appends
+ * of the newest rows note nothing; it is read from the trades instead.
+ */
+const ENDED_SECONDS = 60
 
 /** Days of a batch that follow each other, as one time each. */
 const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last">) => {
@@ -31,7 +37,10 @@ const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last
   return { starts, ends }
 }
 
-/** Notes that rows of these times were written or removed, unless they are so new that no bar was made of them. */
+/**
+ * Notes that rows of these times were written or removed, unless they are so new that no bar was made of them. To be the last
+ * thing before the commit: what is new now may not be when a lock was waited for.
+ */
 export const note = (
   connection: PgConnection,
   scan: Pick<BatchScan, "days" | "first" | "last">
@@ -40,7 +49,7 @@ export const note = (
   return connection.query(
     `INSERT INTO bar_refreshes (starts, ends)
      SELECT least(s, e), e FROM unnest($1::timestamptz[], $2::timestamptz[]) AS t (s, e)
-     WHERE s < now() - interval '${FRESH_SECONDS} seconds'`,
+     WHERE s < clock_timestamp() - interval '${FRESH_SECONDS} seconds'`,
     [starts, ends]
   )
 }
@@ -85,6 +94,7 @@ const pending = (connection: PgConnection, { start, end }: TimeRange.TimeRange) 
   )
 
 const floor = (time: bigint, step: bigint): bigint => time - (((time % step) + step) % step)
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 const ceil = (time: bigint, step: bigint): bigint => -floor(-time, step)
 
 interface Extension {
@@ -103,19 +113,46 @@ const extensionOf = Effect.fnUntraced(function* (connection: PgConnection) {
   return found
 })
 
-/** Makes the bars of a stretch of time: whole ones, and never of trades that retention has removed. */
+/** Within which times bars may be made, and from where on they must be. */
+interface Limits {
+  /** Up to where those of each aggregate are made. */
+  readonly made: ReadonlyMap<string, bigint | undefined>
+  /** Up to where retention has removed trades. */
+  readonly horizon: bigint | undefined
+  /** From here on they still run. */
+  readonly ended: bigint
+}
+
+const limitsOf = Effect.fnUntraced(function* (connection: PgConnection) {
+  const [row] = yield* connection.query<SqlRow & { readonly ended: bigint }>(
+    `SELECT ${microsOf(`clock_timestamp() - interval '${ENDED_SECONDS} seconds'`)} AS ended`
+  )
+  const made = yield* madeUntil(connection)
+  const limits: Limits = {
+    made: new Map(made.map(({ until, view }) => [view, until])),
+    horizon: yield* horizonOf(connection),
+    ended: row!.ended * UnixNanos.PerMicro
+  }
+  return limits
+})
+
+/**
+ * Makes the bars of a stretch of time: whole ones that have ended, and never of trades that retention has removed. The server
+ * takes everything before the newest bar for made: so nothing is left out between those that are made and these.
+ */
 const refreshOne = Effect.fnUntraced(function* (
   connection: PgConnection,
   { options, schema }: Extension,
   range: TimeRange.TimeRange,
-  horizon: bigint | undefined
+  { ended, horizon, made }: Limits
 ) {
   for (const { view, seconds } of aggregates) {
     const step = BigInt(seconds) * UnixNanos.PerSecond
-    const begin = horizon !== undefined && range.start < horizon ? horizon : range.start
+    const from = least(range.start, made.get(view) ?? UnixNanos.Min)
+    const begin = horizon !== undefined && from < horizon ? horizon : from
     // Longer bars are made of shorter ones, which retention leaves alone.
     const start = seconds === 60 && begin === horizon ? ceil(begin, step) : floor(begin, step)
-    const end = floor(range.end, step) + step
+    const end = least(floor(range.end, step) + step, floor(ended, step))
     if (start >= end) continue
     yield* connection.query(
       `CALL ${schema}.refresh_continuous_aggregate('${view}', $1::timestamptz, $2::timestamptz${options})`,
@@ -131,9 +168,8 @@ const refresh = Effect.fnUntraced(function* (connection: PgConnection, range: Ti
     const noted = yield* pending(connection, range)
     if (noted.length === 0) return
     const extension = yield* extensionOf(connection)
-    const horizon = yield* horizonOf(connection)
     for (const { ids, ...one } of noted) {
-      yield* refreshOne(connection, extension, one, horizon)
+      yield* refreshOne(connection, extension, one, yield* limitsOf(connection))
       yield* connection.query("DELETE FROM bar_refreshes WHERE id = ANY ($1::int8[])", [ids])
     }
   })
