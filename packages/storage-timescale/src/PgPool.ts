@@ -138,6 +138,8 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
       datestyle: "ISO, YMD",
       intervalstyle: "postgres",
       client_min_messages: "warning",
+      // Statements on temporary tables, which have no statistics, look expensive: compiling them takes longer than they do.
+      jit: "off",
       ...options.sessionSettings
     })
     const connect = () => pool.connect().then(configure)
