@@ -347,8 +347,8 @@ const writeDirectly = Effect.fnUntraced(function* (
       "COPY trade_text_id (instrument_id, ts, trade_key, trade_id) FROM STDIN (FORMAT binary)",
       textIdChunks(writer, table, scan, textIds, false)
     )
-  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
-  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, adopted)
+  const own = yield* AppendBars.adoptExact(connection, prepared, way, opened)
+  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, own)
   const counts: Counts = { inserted: scan.length, duplicates: 0, conflicts: 0 }
   return counts
 })
