@@ -67,10 +67,14 @@ export const drop = Effect.fnUntraced(function* (connection: PgConnection) {
     yield* connection.query(`DROP MATERIALIZED VIEW IF EXISTS ${view}`)
 })
 
+/** SQL: the job `j` is of the aggregate `a`. Older versions name the table in which it keeps what was made. */
+export const isJobOf = (j: string, a: string): string => /* sql */ `
+  (${j}.hypertable_schema, ${j}.hypertable_name) IN ((${a}.view_schema, ${a}.view_name),
+    (${a}.materialization_hypertable_schema, ${a}.materialization_hypertable_name))`
+
 const policiesQuery = /* sql */ `
   SELECT a.view_name::text AS view FROM timescaledb_information.jobs j
-  JOIN timescaledb_information.continuous_aggregates a
-    ON j.hypertable_name IN (a.materialization_hypertable_name, a.view_name)
+  JOIN timescaledb_information.continuous_aggregates a ON ${isJobOf("j", "a")}
   WHERE j.proc_name = 'policy_refresh_continuous_aggregate' AND a.view_schema = current_schema()`
 
 /** Lets the server keep the newest bars made. */

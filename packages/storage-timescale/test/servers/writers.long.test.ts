@@ -16,7 +16,7 @@ import { providedServers } from "./ProvidedServer.ts"
 
 const server = providedServers.find(({ extension }) => extension !== undefined)
 
-const ROUNDS = 60
+const ROUNDS = 40
 const ROWS = 900
 
 /** A batch and how it is appended. */
