@@ -65,6 +65,7 @@ export const make = (
   const writers: Array<RowWriter> = []
   /** Runs whose last segment met stored rows: the next one will, too. */
   const meeting = new RunSet()
+  const watch = BarRefresh.watch(pool)
 
   const prepare = Effect.fnUntraced(function* (batch: MarketBatch, claim: AppendClaim, writer: RowWriter) {
     const scan = yield* checked(batch)
@@ -77,6 +78,7 @@ export const make = (
     const table = rowTables[scan.kind]
     const prepared: Prepared = { scan, scales, table, claim, writer, rollups: options.rollups ?? true }
     yield* ensurePartitions(partitions, prepared)
+    if (scan.kind === "trades" && prepared.rollups) yield* watch(scan)
     return prepared
   })
 

@@ -4,10 +4,10 @@
  * bars are right whenever they are asked for, and no append waits for them.
  */
 import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
-import { aggregates, isAggregated, madeUntil } from "./Aggregates.ts"
+import { aggregates, aggregatesOf, exist, isAggregated, madeUntil } from "./Aggregates.ts"
 import { extensionSchema } from "./Layout.ts"
 import { horizonOf } from "./OwnBars.ts"
 
@@ -19,6 +19,8 @@ const FRESH_SECONDS = 50
  * of the newest rows note nothing; it is read from the trades instead.
  */
 const ENDED_SECONDS = 60
+
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 
 /** Days of a batch that follow each other, as one time each. */
 const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last">) => {
@@ -52,6 +54,52 @@ export const note = (
      WHERE s < clock_timestamp() - interval '${FRESH_SECONDS} seconds'`,
     [starts, ends]
   )
+}
+
+/** How often live appends look whether the server makes bars. */
+const WATCH_MILLIS = 60_000
+
+/**
+ * Seconds that the newest bar of each length may be old while trades come in: by then the server has made the next one, and
+ * its next refresh begins before.
+ */
+const latestSeconds: { readonly [seconds: number]: number } = { 60: 300, 3600: 3 * 3600, 86400: 3 * 86_400 }
+
+/** Notes all since the oldest of the newest bars, until the next look, where one is too old. */
+const noteBacklog = Effect.fnUntraced(function* (connection: PgConnection, now: bigint) {
+  const made = new Map(
+    (yield* madeUntil(connection)).map(({ until, view }) => [view, until ?? UnixNanos.Min])
+  )
+  const late = aggregatesOf("trade").flatMap(({ seconds, view }) => {
+    const until = made.get(view)
+    const oldest = now - BigInt(latestSeconds[seconds]!) * UnixNanos.PerSecond
+    return until !== undefined && until < oldest ? [until] : []
+  })
+  if (late.length === 0) return
+  const end = now + BigInt(2 * WATCH_MILLIS) * UnixNanos.PerMilli
+  yield* connection.query("INSERT INTO bar_refreshes (starts, ends) VALUES ($1, $2)", [
+    UnixNanos.toIso(late.reduce(least)),
+    UnixNanos.toIso(end)
+  ])
+})
+
+/**
+ * Looks before a live append, now and then, whether the server makes bars. A server whose jobs have not worked for long
+ * begins behind what it left out when they work again, and takes that for made: so it is noted while it grows.
+ */
+export const watch = (pool: PgPool) => {
+  let next = 0
+  return Effect.fnUntraced(function* ({ last }: Pick<BatchScan, "last">) {
+    const millis = yield* Clock.currentTimeMillis
+    const now = BigInt(millis) * UnixNanos.PerMilli
+    if (millis < next || last < now - BigInt(FRESH_SECONDS) * UnixNanos.PerSecond) return
+    next = millis + WATCH_MILLIS
+    yield* pool.withConnection("look after bars", (connection) =>
+      Effect.flatMap(exist(connection), (isAggregated) =>
+        isAggregated ? noteBacklog(connection, now) : Effect.void
+      )
+    )
+  })
 }
 
 /** Held while noted times are worked off: "dmrefr" as a number. */
@@ -94,7 +142,6 @@ const pending = (connection: PgConnection, { start, end }: TimeRange.TimeRange) 
   )
 
 const floor = (time: bigint, step: bigint): bigint => time - (((time % step) + step) % step)
-const least = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 const ceil = (time: bigint, step: bigint): bigint => -floor(-time, step)
 
 interface Extension {

@@ -107,6 +107,32 @@ describe.skipIf(server === undefined)("late and repeated trades on TimescaleDB",
     }
   })
 
+  it("has bars of trades that came live while the server's jobs did not work, once they work again", async (context) => {
+    await ownMarket()
+    if (!isCommunity) return context.skip("this edition does not make bars")
+    const other = await openStore(await createDatabase(server!.url))
+    try {
+      const own = await instruments(other, [[2, 0]])
+      const now = BigInt(Date.now()) * 1_000_000n
+      const put = (seed: number, at: bigint) =>
+        other.run(appendAll(other.writer, [trades(own, seed, { start: at, span: UnixNanos.PerSecond })]))
+      await put(7, now - 600n * Minute)
+      await assertRollups(other, own.ids)
+      await put(8, now - 300n * Minute)
+      await put(9, now - 10n * Minute)
+      // As if these trades had been new when they were appended.
+      await other.sql("DELETE FROM bar_refreshes")
+      await put(10, now - UnixNanos.PerSecond)
+      // The job, when it works again.
+      await other.sql(
+        "CALL refresh_continuous_aggregate('trade_bar_1m', now() - interval '1 hour', now() - interval '1 minute')"
+      )
+      await assertRollups(other, own.ids)
+    } finally {
+      await other.close()
+    }
+  })
+
   it("notes trades that were new when their append began and are not when it commits", async (context) => {
     await ownMarket()
     if (!isCommunity) return context.skip("this edition does not make bars")
