@@ -94,11 +94,16 @@ export const watch = (pool: PgPool) => {
     const now = BigInt(millis) * UnixNanos.PerMilli
     if (millis < next || last < now - BigInt(FRESH_SECONDS) * UnixNanos.PerSecond) return
     next = millis + WATCH_MILLIS
-    yield* pool.withConnection("look after bars", (connection) =>
+    const look = pool.withConnection("look after bars", (connection) =>
       Effect.flatMap(exist(connection), (isAggregated) =>
         isAggregated ? noteBacklog(connection, now) : Effect.void
       )
     )
+    // The append tells itself what is wrong with the connection.
+    yield* Effect.catch(look, (error) => {
+      next = 0
+      return Effect.logDebug(`whether the server makes bars is not known: ${error.message}`)
+    })
   })
 }
 
