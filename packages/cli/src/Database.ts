@@ -7,6 +7,7 @@ import {
   type ConfigError,
   InstrumentRegistry,
   type MarketStore,
+  type StoreCapabilities,
   type StoreError,
   type StoreMigrations,
   type SymbolEntry
@@ -113,6 +114,13 @@ export const withMigrationsOf = <A, E, R>(
   withServer(session, loaded, ({ address }) =>
     Effect.provide(effect, TimescaleStore.layerMigrations(address, settingsOf(loaded)))
   )
+
+/** What the server of a configuration is and can do, and how the tables in it use that. */
+export const capabilitiesOf = (
+  session: Session,
+  loaded: ConfigFile.LoadedConfig
+): Effect.Effect<StoreCapabilities, StoreError> =>
+  withServer(session, loaded, ({ address }) => TimescaleStore.capabilities(address))
 
 /** Hands the tables of a configuration's database over to roles whose names begin with `prefix`. */
 export const grantRolesOf = (

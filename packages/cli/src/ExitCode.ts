@@ -14,6 +14,16 @@ export const ExitCode = {
   interrupted: 130
 } as const
 
+let interruption: number = ExitCode.interrupted
+
+/** Sets the exit code after a signal: for a service, whose ordinary end that is. */
+export const afterInterruption = (code: number): void => {
+  interruption = code
+}
+
+/** The exit code after a signal. */
+export const codeOfInterruption = (): number => interruption
+
 /** The command line makes no sense: wrong date, unknown schema, options that exclude each other. Exit code 2. */
 export class UsageError extends Data.TaggedError("UsageError")<{
   readonly message: string

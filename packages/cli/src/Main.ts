@@ -9,7 +9,7 @@ import { Cause, Effect, Exit } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, type HelpDoc } from "effect/cli"
 import type { CommandFailure } from "./Action.ts"
 import { cliConfig, dm } from "./Cli.ts"
-import { ExitCode } from "./ExitCode.ts"
+import { codeOfInterruption, ExitCode } from "./ExitCode.ts"
 import { helpPage } from "./Help.ts"
 import * as Output from "./Output.ts"
 import { plain, vivid } from "./Paint.ts"
@@ -46,6 +46,10 @@ const presenter = (argv: ReadonlyArray<string>): CliOutput.Presenter => {
   }
 }
 
+/** A database URL that cannot be read is a wrong configuration; what a server says is not. */
+const isWrongUrl = ({ operation, reason }: Extract<Failure, { readonly _tag: "StoreError" }>): boolean =>
+  operation === "read database url" && reason._tag === "StoreBadRequest"
+
 /** What to say about a failure, and the exit code; nothing to say where it was said before. */
 const verdict = (failure: Failure): { readonly message?: string; readonly code: number } => {
   switch (failure._tag) {
@@ -60,6 +64,10 @@ const verdict = (failure: Failure): { readonly message?: string; readonly code: 
     case "ConfigError":
       return { message: failure.message, code: ExitCode.usage }
     case "StoreError":
+      return {
+        message: failure.message,
+        code: isWrongUrl(failure) ? ExitCode.usage : ExitCode.failed
+      }
     case "ProviderError":
     case "TransportError":
     case "CommandError":
@@ -76,7 +84,7 @@ const defectText = (defect: unknown): string =>
 const conclude = (exit: Exit.Exit<void, Failure>): number => {
   if (Exit.isSuccess(exit)) return ExitCode.ok
   const { cause } = exit
-  if (Cause.hasInterruptsOnly(cause)) return ExitCode.interrupted
+  if (Cause.hasInterruptsOnly(cause)) return codeOfInterruption()
   const failure = Cause.findErrorOption(cause)
   if (failure._tag === "Some") {
     const { message, code } = verdict(failure.value)
@@ -115,7 +123,7 @@ export const main = (argv: ReadonlyArray<string>, version: string): void => {
     clearInterval(alive)
     const code = conclude(exit)
     process.exit(
-      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? ExitCode.interrupted : code
+      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? codeOfInterruption() : code
     )
   })
 }

@@ -180,6 +180,12 @@ export const schema = Schema.Struct({
         "an http or https address without a path",
         "Address of the historical service; another one for a simulator or a proxy."
       ),
+      live_address: whenGiven(matching(/^\S+:\d{1,5}$/), "the gateway of each dataset at the vendor", {
+        description: "Address of the live service; another one for a simulator.",
+        type: "text",
+        allowed: "host:port",
+        omit: "use the vendor's gateways"
+      }),
       datasets: withDefault(
         Schema.Array(matching(datasetPattern)).pipe(
           Schema.check(Schema.isMinLength(1)),

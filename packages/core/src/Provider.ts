@@ -106,6 +106,11 @@ export interface ProviderCapabilities {
   readonly maxDays: number
   /** Symbols can be added to a running stream. */
   readonly addSymbolsLive: boolean
+  /**
+   * The clock on which it indexes rows, for live coverage: requests, watermarks and gaps are in its terms. Default "ts_recv",
+   * the first capture.
+   */
+  readonly indexClock?: "ts_recv" | "ts_event" | undefined
 }
 
 /** How a provider is doing. */

@@ -24,6 +24,7 @@ import { type BatchScan, countDays, scan as scanBatch } from "./BatchScan.ts"
 import { encode, MaxRowBytes } from "./CopyEncoder.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { exactChunks, exactColumns, MaxTextId, textIdChunks } from "./ExactRows.ts"
+import * as FeedSessionTable from "./FeedSessionTable.ts"
 import * as Ledger from "./Ledger.ts"
 import type { Partitions } from "./Partitions.ts"
 import { codeOf } from "./PgError.ts"
@@ -135,10 +136,16 @@ const appendNothing = (pool: PgPool, batch: MarketBatch, claim: AppendClaim) =>
       if (!(yield* Ledger.open(connection, claim))) return skipped
       const counts: Counts = { inserted: 0, duplicates: 0, conflicts: 0 }
       yield* Ledger.record(connection, claim, 0, counts, undefined)
-      yield* CoverageTable.claim(connection, claim.coverage ?? [])
+      yield* claimTimes(connection, claim)
       return { ...counts, skipped: false }
     })
   )
+
+/** What the append speaks for beside its rows. Sessions are locked before coverage. */
+const claimTimes = Effect.fnUntraced(function* (connection: PgConnection, claim: AppendClaim) {
+  yield* FeedSessionTable.note(connection, claim.feed ?? [])
+  yield* CoverageTable.claim(connection, claim.coverage ?? [])
+})
 
 const operationOf = (batch: MarketBatch): string => `append ${rowKind(batch)}`
 
@@ -263,7 +270,7 @@ const attempt = (
       yield* holdDays(connection, prepared, way, opened)
       const counts = yield* write(connection, prepared, way, opened)
       yield* Ledger.record(connection, claim, scan.length, counts, scan)
-      if (claim.coverage !== undefined) yield* CoverageTable.claim(connection, claim.coverage)
+      yield* claimTimes(connection, claim)
       if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
         yield* BarRefresh.note(connection, scan)
       return { ...counts, skipped: false }

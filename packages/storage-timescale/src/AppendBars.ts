@@ -117,6 +117,9 @@ export const keepRollups = Effect.fnUntraced(function* (
 
 /** The second of the last row that the run has written, negative infinity where it has written none. */
 const lastSecond = (connection: PgConnection, claim: AppendClaim): Effect.Effect<number, StoreError> =>
-  Effect.map(Ledger.lastTime(connection, claim), (time) =>
-    time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
-  )
+  // Live rows go into bars that have begun.
+  claim.stream !== undefined
+    ? Effect.succeed(Number.POSITIVE_INFINITY)
+    : Effect.map(Ledger.lastTime(connection, claim), (time) =>
+        time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
+      )

@@ -7,6 +7,7 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
+import * as ClockSkew from "./ClockSkew.ts"
 import * as Partitions from "./Partitions.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
@@ -36,7 +37,7 @@ const tablesQuery = /* sql */ `
   FROM pg_class t
   LEFT JOIN pg_inherits i ON i.inhparent = t.oid
   JOIN pg_class c ON c.oid = coalesce(i.inhrelid, t.oid)
-  WHERE t.relnamespace = current_schema()::regnamespace AND t.relname = ANY($1)
+  WHERE t.relnamespace = quote_ident(current_schema())::regnamespace AND t.relname = ANY($1)
   GROUP BY t.relname`
 
 const totalsQuery = /* sql */ `
@@ -135,7 +136,8 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
         runs: { completed: totals!.completed, open: totals!.open },
         jobs: isHypertable && isCommunity ? yield* ServerJobs.list(connection) : undefined,
         barsBehind: isAggregated ? yield* ServerJobs.barsBehind(connection) : undefined,
-        aggregates: isAggregated ? yield* ServerJobs.aggregates(connection) : undefined
+        aggregates: isAggregated ? yield* ServerJobs.aggregates(connection) : undefined,
+        clockSkewMillis: yield* ClockSkew.measure(connection)
       }
     })
   )

@@ -448,6 +448,7 @@ const broken: ReadonlyArray<Broken> = [
     })
   },
   { what: "holes in the segments are accepted", cards: ["S-350"], rules: { acceptsSegment: () => true } },
+  { what: "holes in a stream are accepted", cards: ["S-370"], rules: { acceptsPiece: () => true } },
   {
     what: "a failed segment is counted",
     cards: ["S-360"],

@@ -16,6 +16,7 @@ import { dataDirectory, isEmbedded, loadConfig, withMigrationsOf, withStoreOf } 
 import { unhealthy } from "../ExitCode.ts"
 import { bytes, grouped, plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
+import { serverText } from "../ServerText.ts"
 import type { Session } from "../Session.ts"
 import { facts, table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
@@ -80,12 +81,6 @@ const inspect = (session: Session, loaded: LoadedConfig): Effect.Effect<Report> 
     return { ...report, milliseconds: (yield* Clock.currentTimeMillis) - started }
   })
 
-const editions = {
-  postgresql: "plain PostgreSQL",
-  "timescaledb-apache": "TimescaleDB, Apache edition",
-  "timescaledb-community": "TimescaleDB, community edition"
-} as const
-
 const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]> => {
   const where =
     report.kind === "embedded"
@@ -93,11 +88,10 @@ const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]>
       : "the server that [database] url or DM_DATABASE_URL names"
   if (report.found === undefined) return [["database", where]]
   const { capabilities, statistics } = report.found
-  const extension = capabilities.extensionVersion === undefined ? "" : ` ${capabilities.extensionVersion}`
   const applied = report.migrations.filter(({ appliedAt }) => appliedAt !== undefined)
   return [
     ["database", where],
-    ["server", `PostgreSQL ${capabilities.serverVersion}, ${editions[capabilities.edition]}${extension}`],
+    ["server", serverText(capabilities)],
     ["schema", `version ${applied.at(-1)?.version ?? 0}`],
     ["size", bytes(statistics.databaseBytes)],
     ["imports", `${grouped(statistics.runs.completed)} complete, ${grouped(statistics.runs.open)} open`],
@@ -176,6 +170,22 @@ const jobLines = (
   return ["", ...lines, ...behind]
 }
 
+/** Beyond this difference of clocks it is told. Milliseconds. */
+const notableSkew = 5000
+
+const clockLines = ({ clockSkewMillis = 0 }: StoreStatistics, session: Session): ReadonlyArray<string> => {
+  if (Math.abs(clockSkewMillis) < notableSkew) return []
+  const seconds = (Math.abs(clockSkewMillis) / 1000).toFixed(0)
+  const side = clockSkewMillis < 0 ? "behind" : "ahead of"
+  return [
+    "",
+    session.out.yellow(
+      `warning: the server's clock is ${seconds} s ${side} this machine's; ages and retention are wrong by as much: ` +
+        "synchronise both clocks (NTP)"
+    )
+  ]
+}
+
 const print = (report: Report, session: Session): Effect.Effect<void> => {
   const { out } = session
   const { found, problems } = report
@@ -186,6 +196,7 @@ const print = (report: Report, session: Session): Effect.Effect<void> => {
     ...facts(databaseFacts(report), out),
     ...(found === undefined ? [] : ["", ...tableLines(found.statistics, session)]),
     ...(found === undefined ? [] : jobLines(found.statistics, session)),
+    ...(found === undefined ? [] : clockLines(found.statistics, session)),
     ...(found === undefined || found.capabilities.notes.length === 0
       ? []
       : ["", ...found.capabilities.notes.map((text) => out.dim(`note: ${text}`))])
@@ -205,6 +216,7 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
       compression: capabilities.compression,
       continuous_aggregates: capabilities.continuousAggregates,
       bulk_profile: capabilities.bulkProfile,
+      read_only: capabilities.readOnly ?? false,
       notes: capabilities.notes
     },
     bytes: statistics.databaseBytes.toString(),
@@ -218,6 +230,7 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
       failures: job.failures,
       problem: job.problem ?? null
     })),
+    clock_skew_ms: Math.round(statistics.clockSkewMillis ?? 0),
     bars_behind: statistics.barsBehind?.times ?? 0,
     aggregates: (statistics.aggregates ?? []).map(({ lagSeconds, name }) => ({
       name,

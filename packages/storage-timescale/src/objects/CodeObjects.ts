@@ -3,6 +3,7 @@
  * server can do, makes them anew.
  */
 import { barStatements } from "./bars.ts"
+import { feedCollected } from "./feed.ts"
 import { forgetTrades, retireTrades } from "./retention.ts"
 import { rowStatement } from "./rows.ts"
 import { readOnlyStatements, viewStatements } from "./views.ts"
@@ -23,6 +24,7 @@ export const codeObjects = ({ hasBulk, jobSchema, ownBarsBit }: ObjectFacts): Re
   ...barStatements(ownBarsBit),
   ...viewStatements,
   ...readOnlyStatements,
+  feedCollected,
   forgetTrades,
   ...(jobSchema === undefined ? [] : [retireTrades(jobSchema)])
 ]
@@ -30,9 +32,9 @@ export const codeObjects = ({ hasBulk, jobSchema, ownBarsBit }: ObjectFacts): Re
 /** Names of everything that may have been made of one kind. */
 export const namesOf = (
   statements: ReadonlyArray<string>,
-  what: "TABLE" | "VIEW" | "FUNCTION" | "PROCEDURE"
+  what: "TABLE" | "INDEX" | "VIEW" | "FUNCTION" | "PROCEDURE"
 ): ReadonlyArray<string> => {
-  const pattern = new RegExp(`CREATE (?:OR REPLACE )?${what}(?: IF NOT EXISTS)? (\\w+)`, "g")
+  const pattern = new RegExp(`CREATE (?:OR REPLACE |UNIQUE )?${what}(?: IF NOT EXISTS)? (\\w+)`, "g")
   return [...new Set(statements.flatMap((text) => [...text.matchAll(pattern)].map((match) => match[1]!)))]
 }
 
@@ -42,10 +44,11 @@ const everything = codeObjects({ jobSchema: "public", ownBarsBit: undefined, has
 /** Names of all views. */
 export const viewNames = namesOf(everything, "VIEW")
 
+/** Names of all functions and procedures. */
+export const routineNames = [...namesOf(everything, "FUNCTION"), ...namesOf(everything, "PROCEDURE")]
+
 /** Statements that remove the objects, whichever there are. */
 export const dropStatements: ReadonlyArray<string> = [
   ...viewNames.map((view) => `DROP VIEW IF EXISTS ${view} CASCADE`),
-  ...[...namesOf(everything, "FUNCTION"), ...namesOf(everything, "PROCEDURE")].map(
-    (name) => `DROP ROUTINE IF EXISTS ${name} CASCADE`
-  )
+  ...routineNames.map((name) => `DROP ROUTINE IF EXISTS ${name} CASCADE`)
 ]

@@ -3,6 +3,7 @@
  * itself and for the job of a server that does.
  */
 import { MarketSchema } from "@data-manager/core"
+import { liveRanges } from "./feed.ts"
 
 const trades = MarketSchema.code("trades")
 
@@ -13,10 +14,23 @@ SET search_path FROM CURRENT AS $$
 BEGIN
   INSERT INTO retention_horizons AS h (kind, expired_before) VALUES ('trades', until)
   ON CONFLICT (kind) DO UPDATE SET expired_before = greatest(h.expired_before, EXCLUDED.expired_before);
+  -- sessions before coverage, as who notes a feed locks them
+  PERFORM FROM feed_sessions WHERE schema = ${trades} AND ended_at IS NULL ORDER BY key FOR UPDATE;
   INSERT INTO coverage_marks (instrument_id, schema, state, range)
-  SELECT instrument_id, schema, 'expired', gone
-  FROM coverage, unnest(ranges * tstzmultirange(tstzrange(NULL, until))) AS gone
-  WHERE schema = ${trades} ORDER BY instrument_id;
+  SELECT instrument_id, ${trades}, 'expired', unnest(range_agg(held) * tstzmultirange(tstzrange(NULL, until)))
+  FROM (
+    SELECT instrument_id, unnest(ranges) AS held FROM coverage WHERE schema = ${trades}
+    UNION ALL
+    SELECT m.instrument_id, unnest(${liveRanges})
+    FROM feed_session_instruments m JOIN feed_sessions f ON f.id = m.session_id WHERE f.schema = ${trades}
+  ) all_held
+  WHERE held && tstzrange(NULL, until)
+  GROUP BY instrument_id ORDER BY instrument_id;
+  UPDATE feed_session_instruments m SET folded = m.folded - tstzmultirange(tstzrange(NULL, until))
+  FROM feed_sessions f
+  WHERE f.id = m.session_id AND f.schema = ${trades} AND m.folded && tstzrange(NULL, until);
+  UPDATE feed_sessions SET holds_from = until
+  WHERE schema = ${trades} AND ended_at IS NULL AND holds_from < until;
   UPDATE coverage SET ranges = ranges - tstzmultirange(tstzrange(NULL, until)), updated_at = now()
   WHERE schema = ${trades} AND ranges && tstzrange(NULL, until);
   DELETE FROM coverage WHERE schema = ${trades} AND isempty(ranges);

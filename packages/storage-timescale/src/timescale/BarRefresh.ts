@@ -6,6 +6,7 @@
 import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
 import { Clock, Effect } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
+import { codeOf } from "../PgError.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
 import { aggregates, aggregatesOf, exist, isAggregated, madeUntil } from "./Aggregates.ts"
 import { extensionSchema } from "./Layout.ts"
@@ -245,6 +246,9 @@ export const refreshPending = Effect.fnUntraced(function* (
   if (row!.due) yield* pool.withConnection("make bars", (connection) => refresh(connection, range))
 })
 
+/** A standby, say: the bars are made on its primary. */
+const isReadOnlyServer = (error: StoreError): boolean => codeOf(error.cause) === "25006"
+
 /**
  * The same before bars are read. Only who may write can make them: to others the bars are shown as they are, and a log message
  * says so.
@@ -255,8 +259,10 @@ export const refreshForReading = (
 ): Effect.Effect<void, StoreError> =>
   refreshPending(pool, range).pipe(
     Effect.catch((error) =>
-      error.reason._tag === "StoreAccessDenied"
-        ? Effect.logInfo("bars of late trades are not made yet, and this user may not make them")
+      error.reason._tag === "StoreAccessDenied" || isReadOnlyServer(error)
+        ? Effect.logInfo(
+            "bars of late trades are not made yet, and cannot be made by this user or on this server"
+          )
         : Effect.fail(error)
     )
   )

@@ -18,6 +18,9 @@ export const bulkTrades: RowTable = {
   hasUniqueKey: false
 }
 
+/** What `create` makes. */
+export const names = ["trade_bulk", "trade_bulk_rows"] as const
+
 /** SQL: whether the table is there: on servers with TimescaleDB's community edition. */
 export const isThere = "to_regclass(quote_ident(current_schema()) || '.trade_bulk') IS NOT NULL"
 

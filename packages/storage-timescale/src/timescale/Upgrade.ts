@@ -18,9 +18,18 @@ import * as OwnBars from "./OwnBars.ts"
 import * as RetentionJob from "./RetentionJob.ts"
 import { DEFAULT_CHUNK_HOURS, DEFAULT_COMPRESS_AFTER_DAYS, type StoreSettings } from "./Settings.ts"
 
+/** Why the extension could not be made, and what an administrator does about it. */
+const whyNot = ({ cause, message, reason }: StoreError): string => {
+  if (reason._tag === "StoreAccessDenied")
+    return "this user may not create it: an administrator runs CREATE EXTENSION timescaledb in this database"
+  return /preload/.test(`${message} ${String((cause as { readonly hint?: unknown } | undefined)?.hint)}`)
+    ? "it is not loaded: add timescaledb to the server's shared_preload_libraries and restart it"
+    : message
+}
+
 /**
  * Makes the extension in this database where the server has it. A user without the right to is no failure: the store works
- * without it, and its notes say what is missing.
+ * without it, and a warning says what is missing. The session may be lost on the way.
  */
 export const ensureExtension = Effect.fnUntraced(function* (connection: PgConnection) {
   const found = yield* extension(connection)
@@ -29,8 +38,9 @@ export const ensureExtension = Effect.fnUntraced(function* (connection: PgConnec
     .query("CREATE EXTENSION IF NOT EXISTS timescaledb")
     .pipe(
       Effect.catch((error) =>
-        Effect.logInfo(
-          `TimescaleDB ${found.available} is on this server and cannot be used in this database: ${error.message}`
+        Effect.logWarning(
+          `TimescaleDB ${found.available} is on this server and not in this database, and ${whyNot(error)}; ` +
+            "then run dm migrate --up again. Until then the tables are those of plain PostgreSQL"
         )
       )
     )

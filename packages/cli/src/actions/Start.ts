@@ -1,0 +1,150 @@
+/** The service: live collection, spool, store and ring of one configuration. */
+import { randomUUID } from "node:crypto"
+import { statfs } from "node:fs/promises"
+import { dirname, join, resolve } from "node:path"
+import {
+  type ConfigError,
+  LiveService,
+  MarketSchema,
+  type ProviderError,
+  type SpoolError,
+  StoreError,
+  StoreServerFault
+} from "@data-manager/core"
+import { ShmPublication } from "@data-manager/transport-shm"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Effect, Layer, Schedule } from "effect"
+import type { Action } from "../Action.ts"
+import * as ConfigFile from "../ConfigFile.ts"
+import { dataDirectory, loadConfig, withStoreOf } from "../Database.ts"
+import { afterInterruption, ExitCode } from "../ExitCode.ts"
+import { plural, rate } from "../NumberText.ts"
+import * as Output from "../Output.ts"
+import * as Providers from "../Providers.ts"
+import { ringPlace } from "../RingPlace.ts"
+import type { Session } from "../Session.ts"
+import * as SymbolsFile from "../SymbolsFile.ts"
+
+interface Options {
+  readonly checkConfig: boolean
+}
+
+const Gigabyte = 1_000_000_000
+
+/** Folder of the spool; a relative path is looked for beside the configuration. */
+const spoolFolder = (loaded: ConfigFile.LoadedConfig, session: Session): string =>
+  resolve(
+    loaded.file === undefined ? session.cwd : dirname(resolve(session.cwd, loaded.file)),
+    loaded.config.spool.dir ?? join(dataDirectory(loaded), "spool")
+  )
+
+/** Free bytes of the file system of a folder, as far as it tells. */
+const freeBytes = (folder: string): Effect.Effect<bigint | undefined> =>
+  Effect.promise(() =>
+    statfs(folder, { bigint: true }).then(
+      ({ bavail, bsize }) => bavail * bsize,
+      () => undefined
+    )
+  )
+
+/** The schemas that are collected where a symbol names none; the configuration's schema has checked them. */
+const schemasOf = ({
+  symbols
+}: ConfigFile.LoadedConfig["config"]): ReadonlyArray<MarketSchema.MarketSchema> =>
+  symbols.defaultSchemas.filter(MarketSchema.is)
+
+const ringLayer = Effect.fnUntraced(function* (session: Session, { config }: ConfigFile.LoadedConfig) {
+  const { dir, name } = yield* ringPlace(session, { dir: undefined, owner: undefined })
+  const kinds = new Set(schemasOf(config).map(MarketSchema.kind))
+  return ShmPublication.layer({
+    name,
+    dir,
+    capacity: config.realtime.shm.ringBufferCapacity,
+    kinds: (["trades", "quotes"] as const).filter((kind) => kind === "trades" || kinds.has(kind))
+  })
+})
+
+const serviceLayer = (session: Session, loaded: ConfigFile.LoadedConfig) => {
+  const { spool } = loaded.config
+  const folder = spoolFolder(loaded, session)
+  return LiveService.layer<ConfigError | ProviderError>({
+    instance: randomUUID(),
+    spool: {
+      folder,
+      maxBytes: spool.maxSizeGb * Gigabyte,
+      diskFloor: spool.diskFloorGb * Gigabyte,
+      freeBytes: freeBytes(folder),
+      fsyncInterval: spool.fsyncIntervalMs
+    },
+    providers: (register) => Providers.makeAll(session, loaded, register),
+    defaultSchemas: schemasOf(loaded.config)
+  }).pipe(Layer.provide(NodeServices.layer))
+}
+
+/** One line now and then, for the log of a service. */
+const report = (seconds: number) =>
+  Effect.gen(function* () {
+    const service = yield* LiveService.LiveService
+    let before = 0n
+    const look = Effect.gen(function* () {
+      const { feeds, spool, writer } = yield* service.status
+      const rows = feeds.reduce((sum, feed) => sum + feed.rows, 0n)
+      const waiting = feeds.filter(({ state }) => state !== "running").length
+      yield* Effect.logInfo(
+        `${plural(Number(rows), "row")} so far, ${rate(Number(rows - before), seconds)}; ${plural(Number(writer.rows), "row")} written, ` +
+          `${plural(Number(spool.rows), "row")} in the spool` +
+          (waiting > 0 ? `; ${plural(waiting, "feed")} not running` : "")
+      )
+      before = rows
+    })
+    return yield* Effect.repeat(look, Schedule.spaced(`${seconds} seconds`)).pipe(
+      Effect.andThen(Effect.never)
+    )
+  })
+
+const spoolFailure = (error: SpoolError): StoreError =>
+  new StoreError({
+    operation: "spool live rows",
+    reason: new StoreServerFault({ detail: error.message }),
+    cause: error
+  })
+
+const run = Effect.fnUntraced(function* (session: Session, loaded: ConfigFile.LoadedConfig) {
+  const ring = yield* ringLayer(session, loaded)
+  const service = serviceLayer(session, loaded).pipe(Layer.provide(ring))
+  const work = Effect.gen(function* () {
+    const { failure } = yield* LiveService.LiveService
+    yield* Output.note("dm: collecting; Ctrl-C or SIGTERM ends it")
+    yield* Effect.forkScoped(report(60))
+    return yield* failure
+  })
+  return yield* Effect.scoped(Effect.provide(work, service)).pipe(
+    Effect.catchTag("SpoolError", (error) => Effect.fail(spoolFailure(error)))
+  )
+})
+
+/** Says whether the service would start, as far as that can be known without starting it. */
+const check = (session: Session, loaded: ConfigFile.LoadedConfig) =>
+  Effect.gen(function* () {
+    const symbols = yield* SymbolsFile.load(ConfigFile.symbolsFile(loaded, session.cwd))
+    yield* ringPlace(session, { dir: undefined, owner: undefined })
+    const providers = yield* Effect.scoped(Providers.makeAll(session, loaded, () => Effect.succeed([])))
+    yield* Output.writeLine(
+      [
+        `configuration  ${loaded.file ?? "built-in defaults"}`,
+        `symbols        ${plural(symbols.length, "symbol")} in the file, and what the database has`,
+        `providers      ${providers.map(({ id }) => id).join(", ")}`,
+        `spool          ${spoolFolder(loaded, session)}`,
+        "the configuration is good"
+      ].join("\n")
+    )
+  })
+
+export const start = (session: Session, options: Options): Action =>
+  Effect.gen(function* () {
+    const loaded = yield* loadConfig(session)
+    if (options.checkConfig) return yield* check(session, loaded)
+    afterInterruption(ExitCode.ok)
+    const symbols = yield* SymbolsFile.load(ConfigFile.symbolsFile(loaded, session.cwd))
+    return yield* withStoreOf(session, loaded, run(session, loaded), symbols)
+  })
