@@ -276,6 +276,17 @@ export interface ServerJob {
   readonly problem?: string | undefined
 }
 
+/** Bars that the database server makes of trades. */
+export interface AggregateState {
+  /** Name of the aggregate. */
+  readonly name: string
+  /**
+   * Seconds from the end of the newest bar that was made to now; undefined where none was. Newer ones are read from the
+   * trades, and while there are no trades it grows, too.
+   */
+  readonly lagSeconds?: number | undefined
+}
+
 /** Table sizes and ages for `dm status`. */
 export interface StoreStatistics {
   readonly databaseBytes: bigint
@@ -296,6 +307,8 @@ export interface StoreStatistics {
   readonly jobs?: ReadonlyArray<ServerJob> | undefined
   /** Late times whose bars the server has to make, and since when they wait; where it makes bars. */
   readonly barsBehind?: { readonly times: number; readonly since?: bigint | undefined } | undefined
+  /** How far the server has come with making bars; where it makes them. */
+  readonly aggregates?: ReadonlyArray<AggregateState> | undefined
   /** The server's clock minus this machine's, in milliseconds: retention by a job of the server goes by the server's. */
   readonly clockSkewMillis?: number | undefined
 }

@@ -66,6 +66,7 @@ export const make = (
   const writers: Array<RowWriter> = []
   /** Runs whose last segment met stored rows: the next one will, too. */
   const meeting = new RunSet()
+  const watch = BarRefresh.watch(pool)
 
   const prepare = Effect.fnUntraced(function* (batch: MarketBatch, claim: AppendClaim, writer: RowWriter) {
     const scan = yield* checked(batch)
@@ -78,6 +79,7 @@ export const make = (
     const table = rowTables[scan.kind]
     const prepared: Prepared = { scan, scales, table, claim, writer, rollups: options.rollups ?? true }
     yield* ensurePartitions(partitions, prepared)
+    if (scan.kind === "trades" && prepared.rollups) yield* watch(scan)
     return prepared
   })
 
@@ -265,26 +267,32 @@ const attempt = (
       if (!(yield* Ledger.open(connection, claim)))
         return way.uncertain ? yield* Ledger.resultOf(connection, claim) : skipped
       const opened = yield* begin(connection, prepared, way)
-      yield* holdDays(connection, prepared, way)
+      yield* holdDays(connection, prepared, way, opened)
       const counts = yield* write(connection, prepared, way, opened)
-      if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
-        yield* BarRefresh.note(connection, scan)
       yield* Ledger.record(connection, claim, scan.length, counts, scan)
       yield* claimTimes(connection, claim)
+      if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
+        yield* BarRefresh.note(connection, scan)
       return { ...counts, skipped: false }
     })
   )
 
-/** Takes the row locks of the batch's days, and their rows out of the bulk table, where that is due. */
+/**
+ * Takes the row locks of the batch's days, and their rows out of the bulk table, where that is due. Before an ordinary append
+ * changes stored rows it always is: it counts the days anew by what is in the ordinary table.
+ */
 const holdDays = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, writer }: Prepared,
-  { evicts, hold }: Way
+  { bulk, evicts, hold }: Way,
+  { hasBulk }: Opened
 ) {
-  if (!evicts && hold !== "days") return
+  const mayMeetBulk = hasBulk && !bulk && scan.kind === "trades"
+  const isMoving = mayMeetBulk && (evicts || hold !== "shared")
+  if (!isMoving && hold !== "days") return
   yield* Rollup.sendDays(connection, writer, scan, countDays(scan))
   yield* Rollup.lockDays(connection)
-  if (evicts) yield* BulkDays.evict(connection)
+  if (isMoving) yield* BulkDays.evict(connection)
   yield* connection.query("DELETE FROM added_day")
 })
 
@@ -348,8 +356,8 @@ const writeDirectly = Effect.fnUntraced(function* (
       "COPY trade_text_id (instrument_id, ts, trade_key, trade_id) FROM STDIN (FORMAT binary)",
       textIdChunks(writer, table, scan, textIds, false)
     )
-  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
-  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, adopted)
+  const own = yield* AppendBars.adoptExact(connection, prepared, way, opened)
+  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, own)
   const counts: Counts = { inserted: scan.length, duplicates: 0, conflicts: 0 }
   return counts
 })

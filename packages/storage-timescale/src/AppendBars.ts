@@ -29,7 +29,10 @@ export const adoptReturning = Effect.fnUntraced(function* (
   yield* adopt(connection, way, yield* OwnBars.lacking(connection, OwnBars.before(scan, horizon)))
 })
 
-/** The same for those that have values which an aggregate cannot take, once they are written; gives these instruments. */
+/**
+ * The same for those that have values which an aggregate cannot take, once they are written. Gives the instruments to whose
+ * bars the batch is still to be added: those that were ours before. Undefined where all are.
+ */
 export const adoptExact = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, rollups }: Prepared,
@@ -37,9 +40,9 @@ export const adoptExact = Effect.fnUntraced(function* (
   { isAggregated }: Opened
 ) {
   if (!isAggregated || !rollups || scan.kind !== "trades") return undefined
-  const ids = yield* OwnBars.lackingExact(connection, scan)
-  yield* adopt(connection, way, ids)
-  return ids.length === 0 ? undefined : new Set(ids)
+  const { lackingExact, own } = yield* OwnBars.ownersOf(connection, scan)
+  yield* adopt(connection, way, lackingExact)
+  return own
 })
 
 const adopt = Effect.fnUntraced(function* (connection: PgConnection, way: Way, ids: ReadonlyArray<number>) {
@@ -89,10 +92,10 @@ export const keepRollups = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, scales, writer, claim, rollups }: Prepared,
   way: Way,
-  { horizon, isAggregated }: Opened,
+  { horizon }: Opened,
   selected: Uint8Array | undefined,
-  /** Instruments whose bars have these rows already. */
-  adopted: ReadonlySet<number> | undefined
+  /** What `adoptExact` gave. */
+  own: ReadonlySet<number> | undefined
 ) {
   if (!rollups) return
   const days = countDays(scan, selected)
@@ -103,7 +106,7 @@ export const keepRollups = Effect.fnUntraced(function* (
   const refilled = yield* RollupRefill.find(connection, scan, horizon)
   if (refilled !== undefined && way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
   yield* Rollup.addDays(connection)
-  const ours = isAggregated ? yield* OwnBars.rowsOf(connection, scan, selected, adopted) : selected
+  const ours = own === undefined ? selected : OwnBars.rowsOf(scan, selected, own)
   if (ours === OwnBars.None) return
   const counting = refilled === undefined ? ours : RollupRefill.without(scan, refilled, ours)
   // Staged rows meet stored ones, so their bars do, too.

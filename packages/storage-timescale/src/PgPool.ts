@@ -152,7 +152,8 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
       Effect.sync(() => openPool(options)),
       (opened) => Effect.promise(() => opened.end())
     )
-    const configure = sessionSetup({ ...meaning, ...options.sessionSettings })
+    // Statements on temporary tables, which have no statistics, look expensive enough to be compiled. They are not.
+    const configure = sessionSetup({ ...meaning, jit: "off", ...options.sessionSettings })
     const connect = () => pool.connect().then(configure)
     const acquire = (operation: string): Effect.Effect<Session, StoreError, Scope.Scope> =>
       Effect.acquireRelease(

@@ -69,7 +69,7 @@ export const settle = Effect.fnUntraced(function* (
         detail: "stored rows were removed while the batch was compared with them"
       })
     })
-  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
+  const own = yield* AppendBars.adoptExact(connection, prepared, way, opened)
   const rebuilt =
     replaced.rows > 0 || (sorted.completed && table.kind === "trades")
       ? yield* AppendBars.rebuildChanged(connection, prepared, table, way, opened)
@@ -81,7 +81,7 @@ export const settle = Effect.fnUntraced(function* (
       way,
       opened,
       AppendBars.selection(scan, sorted.fresh, rebuilt),
-      adopted
+      own
     )
   const counts: Counts = {
     inserted: sorted.inserted - replaced.inBatch,

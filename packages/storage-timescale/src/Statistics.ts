@@ -112,6 +112,7 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
     Effect.gen(function* () {
       const isHypertable = (yield* layoutOf(connection)) === "hypertable"
       const { isCommunity } = yield* extension(connection)
+      const isAggregated = yield* Aggregates.exist(connection)
       const found = yield* sizes(connection, isHypertable)
       const parts = yield* partsOf(connection, isHypertable)
       const [totals] = yield* connection.query<TotalsRow>(totalsQuery)
@@ -134,9 +135,8 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
         conflicts: totals!.conflicts,
         runs: { completed: totals!.completed, open: totals!.open },
         jobs: isHypertable && isCommunity ? yield* ServerJobs.list(connection) : undefined,
-        barsBehind: (yield* Aggregates.exist(connection))
-          ? yield* ServerJobs.barsBehind(connection)
-          : undefined,
+        barsBehind: isAggregated ? yield* ServerJobs.barsBehind(connection) : undefined,
+        aggregates: isAggregated ? yield* ServerJobs.aggregates(connection) : undefined,
         clockSkewMillis: yield* ClockSkew.measure(connection)
       }
     })

@@ -133,8 +133,16 @@ const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArra
 }
 
 /** What the server does by itself, and whether it works. */
-const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session): ReadonlyArray<string> => {
+const jobLines = (
+  { aggregates = [], barsBehind, jobs = [] }: StoreStatistics,
+  session: Session
+): ReadonlyArray<string> => {
   const { out } = session
+  const lags = new Map(aggregates.map(({ lagSeconds, name }) => [name, lagSeconds]))
+  const lag = (table: string): string => {
+    const seconds = lags.get(table)
+    return seconds === undefined ? "" : `${grouped(seconds)} s`
+  }
   if (jobs.length === 0) return []
   const behind =
     barsBehind === undefined || barsBehind.times === 0
@@ -146,6 +154,7 @@ const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session):
       { header: "on" },
       { header: "last run" },
       { header: "next" },
+      { header: "bars behind", align: "right" },
       { header: "state" }
     ],
     jobs.map(({ lastRunAt, nextRunAt, problem, purpose, table: on }) => [
@@ -153,6 +162,7 @@ const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session):
       on,
       lastRunAt === undefined ? "" : short(lastRunAt).slice(0, 19),
       nextRunAt === undefined ? "" : short(nextRunAt).slice(0, 19),
+      purpose === "bars" ? lag(on) : "",
       problem === undefined ? (lastRunAt === undefined ? "waits" : "ok") : `failed: ${problem}`
     ]),
     out
@@ -222,6 +232,10 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
     })),
     clock_skew_ms: Math.round(statistics.clockSkewMillis ?? 0),
     bars_behind: statistics.barsBehind?.times ?? 0,
+    aggregates: (statistics.aggregates ?? []).map(({ lagSeconds, name }) => ({
+      name,
+      lag_seconds: lagSeconds ?? null
+    })),
     tables: statistics.tables.map((one) => ({
       table: one.table,
       rows_estimate: one.rows.toString(),

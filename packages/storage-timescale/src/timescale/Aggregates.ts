@@ -3,8 +3,9 @@
  * they are read. Exact by construction: sums and extremes of int8 mantissas, opening and closing trades by (time ns, capture,
  * key). Instruments whose values int8 cannot hold are left to tables of our own (`OwnBars`).
  */
+import { UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
-import type { PgConnection, SqlRow } from "../PgPool.ts"
+import { microsOf, type PgConnection, type SqlRow } from "../PgPool.ts"
 
 /** The aggregates, shortest bars first, and how the server keeps them. */
 const lengths = [
@@ -66,10 +67,14 @@ export const drop = Effect.fnUntraced(function* (connection: PgConnection) {
     yield* connection.query(`DROP MATERIALIZED VIEW IF EXISTS ${view}`)
 })
 
+/** SQL: the job `j` is of the aggregate `a`. Older versions name the table in which it keeps what was made. */
+export const isJobOf = (j: string, a: string): string => /* sql */ `
+  (${j}.hypertable_schema, ${j}.hypertable_name) IN ((${a}.view_schema, ${a}.view_name),
+    (${a}.materialization_hypertable_schema, ${a}.materialization_hypertable_name))`
+
 const policiesQuery = /* sql */ `
   SELECT a.view_name::text AS view FROM timescaledb_information.jobs j
-  JOIN timescaledb_information.continuous_aggregates a
-    ON j.hypertable_name IN (a.materialization_hypertable_name, a.view_name)
+  JOIN timescaledb_information.continuous_aggregates a ON ${isJobOf("j", "a")}
   WHERE j.proc_name = 'policy_refresh_continuous_aggregate' AND a.view_schema = current_schema()`
 
 /** Lets the server keep the newest bars made. */
@@ -90,3 +95,40 @@ export const exist = (connection: Pick<PgConnection, "query">) =>
     connection.query<SqlRow & { readonly found: boolean }>(`SELECT ${isAggregated} AS found`),
     ([row]) => row!.found
   )
+
+/** The tables in which aggregates keep what was made. */
+const storageQuery = /* sql */ `
+  SELECT view_name::text AS view,
+         format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name) AS storage
+  FROM timescaledb_information.continuous_aggregates
+  WHERE view_schema = current_schema() AND view_name = ANY ($1)`
+
+/** Up to where the bars of an aggregate were made: the end of the newest one. */
+export interface Made {
+  readonly view: string
+  /** ns since 1970; undefined where none was. */
+  readonly until: bigint | undefined
+}
+
+/** Up to where the bars of the aggregates were made; what is newer is read from the trades. */
+export const madeUntil = Effect.fnUntraced(function* (connection: Pick<PgConnection, "query">) {
+  const stores = yield* connection.query<SqlRow & { readonly view: string; readonly storage: string }>(
+    storageQuery,
+    [aggregates.map(({ view }) => view)]
+  )
+  if (stores.length === 0) return []
+  const newest = stores.map(
+    ({ storage, view }) =>
+      `SELECT '${view}' AS view, ${microsOf(`(SELECT max(bucket) FROM ${storage})`)} AS bucket`
+  )
+  const rows = yield* connection.query<SqlRow & { readonly view: string; readonly bucket: bigint | null }>(
+    newest.join(" UNION ALL ")
+  )
+  const buckets = new Map(rows.map(({ bucket, view }) => [view, bucket]))
+  return aggregates.flatMap(({ seconds, view }): ReadonlyArray<Made> => {
+    const bucket = buckets.get(view)
+    if (bucket === undefined) return []
+    const length = BigInt(seconds) * UnixNanos.PerSecond
+    return [{ view, until: bucket === null ? undefined : bucket * UnixNanos.PerMicro + length }]
+  })
+})

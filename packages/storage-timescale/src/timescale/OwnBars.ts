@@ -18,27 +18,37 @@ const instrumentsOf = ({ series }: BatchScan): ReadonlyArray<number> => [
   ...new Set(series.instrument.subarray(0, series.length))
 ]
 
-/** Those of the instruments that meet a condition on their bits. */
-const having = (connection: PgConnection, condition: string, ids: Iterable<number>) =>
+/** Those of the instruments whose bars are not ours. */
+export const lacking = (connection: PgConnection, ids: Iterable<number>) =>
   Effect.map(
     connection.query<SqlRow & { readonly id: number }>(
-      `SELECT id FROM instruments WHERE exact_kinds & ${condition} AND id = ANY ($1::int4[]) ORDER BY id`,
+      `SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} = 0 AND id = ANY ($1::int4[]) ORDER BY id`,
       [[...ids]]
     ),
     (rows) => rows.map(({ id }) => id)
   )
 
-/** Those of the instruments whose bars are ours. */
-const among = (connection: PgConnection, ids: Iterable<number>) =>
-  Effect.map(having(connection, `${OWN_BARS} <> 0`, ids), (found) => new Set(found))
+/** Instruments of a batch whose bars are not the server's, or must not be. */
+export interface Owners {
+  /** Whose bars are ours. */
+  readonly own: ReadonlySet<number>
+  /** With values beyond an int8, whose bars are not ours yet. */
+  readonly lackingExact: ReadonlyArray<number>
+}
 
-/** Those of the instruments whose bars are not ours. */
-export const lacking = (connection: PgConnection, ids: Iterable<number>) =>
-  having(connection, `${OWN_BARS} = 0`, ids)
-
-/** Instruments of a batch with values beyond an int8 whose bars are not ours yet. */
-export const lackingExact = (connection: PgConnection, scan: BatchScan) =>
-  having(connection, `${OWN_BARS + 1} = 1`, instrumentsOf(scan))
+/** Asks for the owners of a batch's bars. */
+export const ownersOf = (connection: PgConnection, scan: BatchScan) =>
+  Effect.map(
+    connection.query<SqlRow & { readonly id: number; readonly own: boolean }>(
+      `SELECT id, exact_kinds & ${OWN_BARS} <> 0 AS own FROM instruments
+       WHERE exact_kinds & ${OWN_BARS + 1} <> 0 AND id = ANY ($1::int4[]) ORDER BY id`,
+      [instrumentsOf(scan)]
+    ),
+    (rows): Owners => ({
+      own: new Set(rows.filter(({ own }) => own).map(({ id }) => id)),
+      lackingExact: rows.filter(({ own }) => !own).map(({ id }) => id)
+    })
+  )
 
 /** Instruments with rows before a day (days since 1970-01-01). */
 export const before = ({ batch, length, time }: BatchScan, day: number): ReadonlySet<number> => {
@@ -52,22 +62,18 @@ export const before = ({ batch, length, time }: BatchScan, day: number): Readonl
 /** No row at all. */
 export const None = Symbol("none")
 
-/** Of the selected rows (all, where undefined), those of instruments whose bars are ours. */
+/** Of the selected rows (all, where undefined), those of the instruments. */
 export const rowsOf = (
-  connection: PgConnection,
-  scan: BatchScan,
+  { batch, length }: BatchScan,
   selected: Uint8Array | undefined,
-  adopted: ReadonlySet<number> = new Set()
-) =>
-  Effect.map(among(connection, instrumentsOf(scan)), (own) => {
-    for (const id of adopted) own.delete(id)
-    if (own.size === 0) return None
-    const { instrument } = scan.batch.columns
-    const ours = new Uint8Array(scan.length)
-    for (let row = 0; row < scan.length; row++)
-      if (selected?.[row] !== 0 && own.has(instrument[row]!)) ours[row] = 1
-    return ours
-  })
+  own: ReadonlySet<number>
+): Uint8Array | typeof None => {
+  if (own.size === 0) return None
+  const { instrument } = batch.columns
+  const ours = new Uint8Array(length)
+  for (let row = 0; row < length; row++) if (selected?.[row] !== 0 && own.has(instrument[row]!)) ours[row] = 1
+  return ours
+}
 
 /** Takes minutes of instruments whose bars the server keeps out of those that are to be made anew; tells whether any are left. */
 export const touchOwnOnly = (connection: PgConnection) =>
