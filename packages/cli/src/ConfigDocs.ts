@@ -103,7 +103,8 @@ const sample: { readonly [key: string]: string } = {
   "realtime.shm.dir": '"/dev/shm/data-manager"',
   "realtime.shm.owner": '"data-manager"',
   "retention.trades_retention_days": "365",
-  "spool.dir": '"./spool"'
+  "spool.dir": '"./spool"',
+  "control.socket": '"/run/data-manager/control.sock"'
 }
 
 const keyLines = (doc: KeyDoc, overrides: { readonly [key: string]: string }): ReadonlyArray<string> => {

@@ -6,7 +6,7 @@ import { checkNode, judgeDisk, judgeServer } from "../src/actions/Doctor.ts"
 import { dm } from "../src/Cli.ts"
 import { exitCodes } from "../src/Help.ts"
 import { matchesPattern } from "../src/SymbolLookup.ts"
-import { symbolTypeOf } from "../src/SymbolType.ts"
+import { symbolTypeOf } from "@data-manager/core"
 
 interface Listed {
   readonly path: string

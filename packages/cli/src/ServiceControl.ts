@@ -1,0 +1,94 @@
+/** The control plane of a service, on the socket and the port of its configuration. */
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import {
+  type BackfillJobs,
+  ConfigError,
+  ControlHandlers,
+  type ControlMetrics,
+  type InstrumentRegistry,
+  type LiveService
+} from "@data-manager/core"
+import { Effect, Layer, type Scope } from "effect"
+import type { LoadedConfig } from "./ConfigFile.ts"
+import type { ControlPlace } from "./ControlPlace.ts"
+import * as ControlServer from "./ControlServer.ts"
+import type { LevelSwitch } from "./Log.ts"
+import { version } from "./OwnPackage.ts"
+
+/** What the process tells about itself; delays are those since the last look. */
+const processFacts: Effect.Effect<
+  Effect.Effect<ControlMetrics.ProcessFacts>,
+  never,
+  Scope.Scope
+> = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const delays = monitorEventLoopDelay({ resolution: 20 })
+      delays.enable()
+      return delays
+    }),
+    (delays) => Effect.sync(() => delays.disable())
+  ),
+  (delays) =>
+    Effect.sync(() => {
+      const { heapUsed, rss } = process.memoryUsage()
+      const at = (quantile: number): number => delays.percentile(quantile * 100) / 1e9
+      const eventLoopDelay = { "0.5": at(0.5), "0.99": at(0.99), "1": delays.max / 1e9 }
+      delays.reset()
+      return { residentBytes: rss, heapUsedBytes: heapUsed, eventLoopDelay }
+    })
+)
+
+const cannotListen = (loaded: LoadedConfig, key: string, where: string) => (error: Error) =>
+  new ConfigError({
+    source: loaded.file ?? "configuration",
+    issues: [{ key, problem: `the control plane cannot listen on ${where}: ${error.message}` }]
+  })
+
+/** Listens on the socket and the port of a place, for as long as the scope is open. */
+const listen = Effect.fnUntraced(function* (loaded: LoadedConfig, { socket, tcp }: ControlPlace) {
+  if (socket !== undefined) {
+    const handler = yield* ControlHandlers.webHandler({ _tag: "Everybody" })
+    yield* Effect.mapError(
+      ControlServer.onSocket(handler, socket),
+      cannotListen(loaded, "control.socket", socket)
+    )
+    yield* Effect.logInfo(`control: ${socket}`)
+  }
+  if (tcp !== undefined) {
+    const handler = yield* ControlHandlers.webHandler(tcp.access)
+    const port = yield* Effect.mapError(
+      ControlServer.onPort(handler, tcp),
+      cannotListen(loaded, "control.port", `${tcp.host}:${tcp.port}`)
+    )
+    const how = tcp.access._tag === "Token" ? "with a token" : "for programs of this machine"
+    yield* Effect.logInfo(`control: http://${tcp.host}:${port}, ${how}`)
+  }
+})
+
+/** The control plane of the service at hand. */
+export const layer = (
+  loaded: LoadedConfig,
+  place: ControlPlace,
+  level: LevelSwitch
+): Layer.Layer<
+  never,
+  ConfigError,
+  LiveService.LiveService | InstrumentRegistry | BackfillJobs.BackfillJobs
+> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const { health, service, symbols } = loaded.config
+      const control = ControlHandlers.layerControl({
+        name: service.name,
+        version,
+        pid: process.pid,
+        configFile: loaded.file,
+        freshnessSeconds: health.freshnessSeconds,
+        databaseOverrides: symbols.databaseEnabled,
+        process: yield* processFacts,
+        logLevel: level
+      })
+      return Layer.effectDiscard(listen(loaded, place)).pipe(Layer.provide(control))
+    })
+  )
