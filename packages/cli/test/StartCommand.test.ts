@@ -25,5 +25,7 @@ describe("dm start", () => {
     assert.include(good.stdout, "the configuration is good")
   }, 60_000)
 
-  it("stores every trade once, killed in between", { timeout: 240_000 }, () => killAndCollect(2, 20_000, 8_000))
+  it("stores every trade once, killed in between", { timeout: 240_000 }, () =>
+    killAndCollect(2, 20_000, 8_000)
+  )
 })

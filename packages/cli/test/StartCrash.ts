@@ -19,11 +19,7 @@ interface Simulator {
   readonly key: string
 }
 
-const startSimulator = async (
-  place: Workplace,
-  trades: number,
-  rate: number
-): Promise<Simulator> => {
+const startSimulator = async (place: Workplace, trades: number, rate: number): Promise<Simulator> => {
   const child = place.start(["sim", "databento", "--synthetic", "--trades", `${trades}`, "--rate", `${rate}`])
   const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string]
   const { live_port, http_port, key } = JSON.parse(line) as Record<string, number> & { readonly key: string }
@@ -129,7 +125,11 @@ export const killAndCollect = async (kills: number, trades: number, rate: number
     assert.strictEqual(code, 0, stderr)
     const stored = await inDatabase<Content>(place, content)
     const { rows, keys, minutes, counted, conflicts } = stored
-    assert.deepStrictEqual([rows, keys, minutes, counted, conflicts], [trades, trades, trades, trades, 0], stderr)
+    assert.deepStrictEqual(
+      [rows, keys, minutes, counted, conflicts],
+      [trades, trades, trades, trades, 0],
+      stderr
+    )
     const sessions = await inDatabase<{ readonly open: number; readonly missing: number }>(
       place,
       `SELECT (SELECT count(*)::int4 FROM feed_sessions WHERE ended_at IS NULL) AS open,

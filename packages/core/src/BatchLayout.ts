@@ -183,7 +183,7 @@ const allocateViews = <const L extends BatchLayout>(layout: L, rows: number): Co
 
 /**
  * Columns of exactly `rows` rows that stand one after another in a buffer from its start on, without padding. They are aligned:
- * wide columns come first.
+ * wide columns come first. Only where the number of rows is a multiple of 8 is that the layout of a batch with that much room.
  */
 export const packed = <const L extends BatchLayout>(
   layout: L,
@@ -208,7 +208,8 @@ const viewsOf = <const L extends BatchLayout>(
     if (bytes === 8) words[name] = new Int32Array(buffer, offset, rows * lanes * 2)
     offset += room * lanes * bytes
   }
-  return new LaidOut(buffer, rows, columns as Columns<L>, words as ColumnWords<L>, room)
+  const laidOut = room % 8 === 0 ? room : 0
+  return new LaidOut(buffer, rows, columns as Columns<L>, words as ColumnWords<L>, laidOut)
 }
 
 /** The first `rows` rows of a column set: the set itself where those are all. Shares the memory. */

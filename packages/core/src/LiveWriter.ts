@@ -168,7 +168,8 @@ class Writer {
           )
       yield* this.#register
       for (const piece of piecesOf(entries, appendRows)) {
-        if (this.#abandoned === undefined && piece.some((each) => this.#isOwnStart(each))) yield* this.#findAbandoned
+        if (this.#abandoned === undefined && piece.some((each) => this.#isOwnStart(each)))
+          yield* this.#findAbandoned
         yield* this.#write(piece)
       }
       yield* spool.release(this.#committed)
@@ -226,7 +227,10 @@ class Writer {
   #before(note: FeedNote): ReadonlyArray<FeedNote> {
     if (note._tag !== "SessionStarted" || !note.session.startsWith(this.#ownPrefix)) return []
     return (this.#abandoned ?? [])
-      .filter(({ dataset, provider, schema }) => provider === note.provider && dataset === note.dataset && schema === note.schema)
+      .filter(
+        ({ dataset, provider, schema }) =>
+          provider === note.provider && dataset === note.dataset && schema === note.schema
+      )
       .flatMap((open) => crashNotes(open, note.at > open.watermark ? note.at : open.watermark))
   }
 

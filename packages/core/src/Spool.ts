@@ -4,8 +4,8 @@
  *     append -> memory -> segment files -> read -> store -> release
  *
  * An entry gets a running number, its frame number, from 1 on without holes over all files and restarts. `append` never waits:
- * one fiber gathers what is there, writes it, and syncs once per interval. A reader gets what is on disk for good, so the database
- * is never ahead of the disk. What does not fit any longer is dropped, the newest first, and `append` says so.
+ * one fiber gathers what is there, writes it, and syncs once per interval. A reader gets what is on disk for good, so the
+ * database is never ahead of the disk. What does not fit any longer is dropped, the newest first, and `append` says so.
  *
  * A consumer keeps its position (the last frame that is committed) under `id` in the transaction that writes the rows. It goes on
  * with `read(position + 1n)` and calls `release(position)` now and then. Where its position is not below `opened.next` at the
@@ -57,7 +57,7 @@ export interface SpoolOptions {
   readonly freeBytes?: Effect.Effect<bigint | undefined> | undefined
   /** Time between two syncs while data comes; default 20 ms. Zero syncs whatever is written. */
   readonly fsyncInterval?: Duration.Input | undefined
-  /** Size at which a new file is begun; default 64 MiB. A frame that is larger gets a file of its own. */
+  /** Size at which a new file is begun; default 64 MiB, a sixteenth of `maxBytes` at most. A larger frame gets a file of its own. */
   readonly segmentBytes?: number | undefined
   /** Most bytes in memory that are not on disk yet; default 64 MiB. At half of it a sync does not wait for its time. */
   readonly memoryBytes?: number | undefined
@@ -104,8 +104,8 @@ export class Spool extends Context.Service<
     /** Waits until everything that was appended before is on disk, without waiting for the interval. */
     readonly flush: Effect.Effect<void>
     /**
-     * Entries from a frame on, in order, up to what is on disk, and then as it comes; it never ends. Every number is accounted for:
-     * frames that are damaged, or no longer there, are told as a hole. Several readers may read at the same time.
+     * Entries from a frame on, in order, up to what is on disk, and then as it comes; it never ends. Every number is
+     * accounted for: frames that are damaged, or no longer there, are told as a hole. Several readers may read at once.
      */
     readonly read: (from: bigint) => Stream.Stream<Spooled, SpoolError>
     /** Frames up to this one are done with: removes the files that hold no others. Fails with `SpoolBehind`, see there. */
@@ -118,6 +118,10 @@ export class Spool extends Context.Service<
 
 const megabyte = 1 << 20
 
+/** Files go as a whole: room comes back in pieces of their size, so there have to be several. */
+const segmentBytes = ({ maxBytes, segmentBytes: wanted }: SpoolOptions): number =>
+  wanted ?? Math.min(64 * megabyte, Math.ceil(maxBytes / 16))
+
 /** Opens a spool for the rest of the scope; at its end everything is written and synced. */
 export const make = (
   options: SpoolOptions
@@ -128,7 +132,7 @@ export const make = (
     const { folder, instruments } = options
     const found = yield* SpoolOpen.open(folder, options.processes)
     yield* tellOpened(folder, found.opened)
-    const buffer = new SpoolBuffer(options.segmentBytes ?? 64 * megabyte, found.start)
+    const buffer = new SpoolBuffer(segmentBytes(options), found.start)
     const pathOf = (first: bigint) => path.join(folder, SpoolFile.nameOf(first))
     const state = new SpoolState(folder, pathOf, buffer, found)
     const spool = new Engine(state, options, yield* Clock.Clock)
@@ -203,7 +207,7 @@ class Engine {
       if (problem === undefined) return
       const lost = this.#state.buffer.end.frame - this.#state.synced.frame
       yield* Effect.logError(
-        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${problem.message}`
+        `spool ${this.#state.folder}: closed with ${lost} frames that are not safe on disk: ${SpoolFile.ioDetail(problem)}`
       )
     })
   }
@@ -254,7 +258,7 @@ class Engine {
     return new SpoolError({
       operation: `release spool ${folder}`,
       reason: new SpoolBehind({
-        detail: `position ${upTo} is behind frame ${delivered}, the last one that was read: the disk has lost what came between`,
+        detail: `nobody has read beyond frame ${delivered} here, but a position is ${upTo}: the disk has lost frames`,
         hint: "go on with a new id (renew) and read everything that is there"
       })
     })
@@ -293,5 +297,5 @@ class Engine {
 /** A file that cannot be removed is no reason to stop: it is found again at the next opening. */
 const removeFile = (path: string): Effect.Effect<void, never, FileSystem.FileSystem> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.remove(path)).pipe(
-    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${error.message}`))
+    Effect.catch((error) => Effect.logWarning(`spool: cannot remove ${path}: ${SpoolFile.ioDetail(error)}`))
   )

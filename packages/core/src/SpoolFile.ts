@@ -175,3 +175,7 @@ export const openToAppend = (
   path: string
 ): Effect.Effect<FileSystem.File, PlatformError.PlatformError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.open(path, { flag: "a", mode: Mode }))
+
+/** What the file system said, with the words of the operating system where it gave any: `ENOSPC: no space left on device`. */
+export const ioDetail = ({ message, reason }: PlatformError.PlatformError): string =>
+  reason.cause instanceof Error ? reason.cause.message : message

@@ -15,7 +15,7 @@
  * The columns are those of the batch's layout, one after another, without padding. The description is JSON: session, provider,
  * dataset, kind of keys, and the names of the venues whose publishers occur. The text ids are a JSON array.
  *
- * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers of the store's registry,
+ * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers that outlive the process,
  * which outlives the process; a reader says where ids of a dataset are looked up (`InstrumentsOf`), and without it rows show
  * `#id`. A publisher that does not occur in the batch has no name after reading.
  */
@@ -59,7 +59,10 @@ const layouts: ReadonlyArray<Layout.BatchLayout | undefined> = [
 ]
 const layoutOf = (kind: number): Layout.BatchLayout | undefined => layouts[kind - 1]
 
-/** Where the ids of a dataset's rows are looked up after reading. */
+/**
+ * Where the ids of a dataset's rows are looked up after reading. Asked now and then, not for every frame: the directory should
+ * know instruments that are registered later, too.
+ */
 export type InstrumentsOf = (context: Pick<BatchContext, "provider" | "dataset">) => InstrumentDirectory
 
 /** Memory that frames are written to and read from: one buffer under views of every width. */

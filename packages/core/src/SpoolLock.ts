@@ -8,6 +8,7 @@
  */
 import { Effect, FileSystem, Option, Path, type PlatformError, Random, type Scope } from "effect"
 import { SpoolError, SpoolInUse, SpoolIoFailed, SpoolUnusable } from "./SpoolError.ts"
+import * as SpoolFile from "./SpoolFile.ts"
 
 /** A process: `id` is its number, `start` distinguishes it from others that had the number before. */
 export interface SpoolProcess {
@@ -77,7 +78,7 @@ const refusal = (folder: string, holder: SpoolProcess | undefined) =>
 const notLocked = (folder: string, self: SpoolProcess, cause: PlatformError.PlatformError): SpoolError => {
   const tag = cause.reason._tag
   if (tag === "AlreadyExists") return refusal(folder, self.id === 0 ? self : undefined)
-  const detail = `cannot make a lock file: ${cause.message}`
+  const detail = `cannot make a lock file: ${SpoolFile.ioDetail(cause)}`
   return new SpoolError({
     operation: `open spool ${folder}`,
     reason:

@@ -53,7 +53,7 @@ const failedToOpen = (folder: string, cause: PlatformError.PlatformError): Spool
   if (cause.reason._tag === "PermissionDenied")
     return unusable(
       folder,
-      cause.message,
+      SpoolFile.ioDetail(cause),
       "give the folder to this user (chown), or set another [spool] dir",
       cause
     )
@@ -65,7 +65,7 @@ const failedToOpen = (folder: string, cause: PlatformError.PlatformError): Spool
       cause
     )
   const hint = "free disk space or check the file system, then start again"
-  const reason = new SpoolIoFailed({ detail: cause.message, hint })
+  const reason = new SpoolIoFailed({ detail: SpoolFile.ioDetail(cause), hint })
   return new SpoolError({ operation: `open spool ${folder}`, reason, cause })
 }
 

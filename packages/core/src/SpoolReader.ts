@@ -64,6 +64,8 @@ class Cursor {
     return Effect.suspend(() => {
       this.segment = segment
       this.offset = SpoolFile.HeaderBytes
+      // Large frames and damage took more than is needed usually.
+      if (this.piece.length > 8 * PieceBytes) this.piece = SpoolFrame.FrameMemory.allocate(PieceBytes)
       return this.close()
     })
   }
@@ -175,7 +177,10 @@ const lastAtOrBefore = (segments: ReadonlyArray<Segment>, frame: bigint): number
 const ioFailed = (segment: Segment) => (cause: PlatformError.PlatformError) =>
   new SpoolError({
     operation: `read spool file ${segment.path}`,
-    reason: new SpoolIoFailed({ detail: cause.message, hint: "check the disk and the file's permissions" }),
+    reason: new SpoolIoFailed({
+      detail: SpoolFile.ioDetail(cause),
+      hint: "check the disk and the file's permissions"
+    }),
     cause
   })
 

@@ -31,6 +31,7 @@ export class SpoolState {
   /** Opened where writing and syncing must not wait for the end of the interval. */
   readonly hurry = Latch.makeUnsafe(false)
   #changed = Deferred.makeUnsafe<void>()
+  #fileBytes: number
 
   constructor(
     folder: string,
@@ -47,6 +48,7 @@ export class SpoolState {
     this.buffer = buffer
     const { frame, rows } = opened.start
     this.segments = opened.segments
+    this.#fileBytes = sizeOf(opened.segments)
     this.synced = { frame, rows }
     this.delivered = frame
     this.released = opened.opened.first - 1n
@@ -54,9 +56,7 @@ export class SpoolState {
 
   /** Bytes of files and memory. */
   get occupied(): number {
-    let bytes = this.buffer.bytes
-    for (const segment of this.segments) bytes += segment.synced
-    return bytes
+    return this.#fileBytes + this.buffer.bytes
   }
 
   /** Done at the next change of `synced` or `segments`. Take it before looking at them, or the change may be missed. */
@@ -64,9 +64,14 @@ export class SpoolState {
     return this.#changed
   }
 
+  /** After a change of `synced` or `segments`. */
   tellChange(): void {
+    this.#fileBytes = sizeOf(this.segments)
     const before = this.#changed
     this.#changed = Deferred.makeUnsafe()
     Deferred.doneUnsafe(before, Effect.void)
   }
 }
+
+const sizeOf = (segments: ReadonlyArray<Segment>): number =>
+  segments.reduce((bytes, { synced }) => bytes + synced, 0)

@@ -58,6 +58,7 @@ export class SpoolWriter {
   get finish(): Effect.Effect<PlatformError.PlatformError | undefined, never, FileSystem.FileSystem> {
     return Effect.gen({ self: this }, function* () {
       const result = yield* Effect.result(Effect.andThen(this.#write(), this.#sync()))
+      if (this.#mustCut) yield* Effect.ignore(this.#cut())
       yield* this.#close()
       return result._tag === "Failure" ? result.failure : undefined
     })
@@ -190,9 +191,9 @@ export class SpoolWriter {
       const { folder, problem, buffer } = this.#state
       buffer.rewind()
       this.#mustCut = true
-      this.#state.problem = error.message
+      this.#state.problem = SpoolFile.ioDetail(error)
       return problem === undefined
-        ? Effect.logWarning(`spool ${folder}: cannot write, trying again: ${error.message}`)
+        ? Effect.logWarning(`spool ${folder}: cannot write, trying again: ${SpoolFile.ioDetail(error)}`)
         : Effect.void
     })
   }

@@ -139,16 +139,22 @@ const statesOf = (applied: ReadonlyArray<Applied>): ReadonlyArray<MigrationState
   return [...known, ...newer]
 }
 
-/** What one migration makes. */
-const namesIn = (migration: Migration): Preflight.Names => ({
-  relations: [...namesOf([migration.up], "TABLE"), ...namesOf([migration.up], "INDEX")],
-  routines: []
-})
+/** Tables and indexes that a migration makes. */
+const relationsOf = ({ up }: Migration): ReadonlyArray<string> => [
+  ...namesOf([up], "TABLE"),
+  ...namesOf([up], "INDEX")
+]
+
+/** What a migration takes of names that no earlier one has: one may make a table of ours anew. */
+const namesIn = (migration: Migration): Preflight.Names => {
+  const before = new Set(migrations.filter(({ version }) => version < migration.version).flatMap(relationsOf))
+  return { relations: relationsOf(migration).filter((name) => !before.has(name)), routines: [] }
+}
 
 /** Everything that may be made in a database that was never migrated, by migrations and code objects. */
 const allNames = (): Preflight.Names => ({
   relations: [
-    ...migrations.flatMap((migration) => namesIn(migration).relations),
+    ...migrations.flatMap(relationsOf),
     ...viewNames,
     ...aggregates.map(({ view }) => view),
     ...BulkTable.names
