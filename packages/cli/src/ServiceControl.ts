@@ -3,17 +3,24 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import {
   type BackfillJobs,
   ConfigError,
+  ControlExport,
   ControlHandlers,
   type ControlMetrics,
   type InstrumentRegistry,
   type LiveService
 } from "@data-manager/core"
 import { Effect, Layer, type Scope } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { OtlpMetrics, OtlpSerialization } from "effect/observability"
 import type { LoadedConfig } from "./ConfigFile.ts"
 import type { ControlPlace } from "./ControlPlace.ts"
 import * as ControlServer from "./ControlServer.ts"
 import type { LevelSwitch } from "./Log.ts"
 import { version } from "./OwnPackage.ts"
+import type { Session } from "./Session.ts"
+
+/** Time between two looks at the clock, ms: it is a part of what is measured. */
+const resolution = 20
 
 /** What the process tells about itself; delays are those since the last look. */
 const processFacts: Effect.Effect<
@@ -23,7 +30,7 @@ const processFacts: Effect.Effect<
 > = Effect.map(
   Effect.acquireRelease(
     Effect.sync(() => {
-      const delays = monitorEventLoopDelay({ resolution: 20 })
+      const delays = monitorEventLoopDelay({ resolution })
       delays.enable()
       return delays
     }),
@@ -32,8 +39,8 @@ const processFacts: Effect.Effect<
   (delays) =>
     Effect.sync(() => {
       const { heapUsed, rss } = process.memoryUsage()
-      const at = (quantile: number): number => delays.percentile(quantile * 100) / 1e9
-      const eventLoopDelay = { "0.5": at(0.5), "0.99": at(0.99), "1": delays.max / 1e9 }
+      const at = (percent: number): number => Math.max(0, delays.percentile(percent) / 1e9 - resolution / 1e3)
+      const eventLoopDelay = { "0.5": at(50), "0.99": at(99), "1.0": at(100) }
       delays.reset()
       return { residentBytes: rss, heapUsedBytes: heapUsed, eventLoopDelay }
     })
@@ -66,8 +73,23 @@ const listen = Effect.fnUntraced(function* (loaded: LoadedConfig, { socket, tcp 
   }
 })
 
+/** Metrics by OTLP, where OpenTelemetry's own variables name somebody who takes them. */
+const telemetry = (session: Session, name: string): Layer.Layer<never, never, ControlHandlers.Control> => {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: metrics } = session.env
+  if ((all ?? "") === "" && (metrics ?? "") === "") return Layer.empty
+  const otlp = OtlpMetrics.layerFromConfig({ resource: { serviceName: name, serviceVersion: version } }).pipe(
+    Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer])
+  )
+  // The values are there before the first export, and after the last one nothing takes them.
+  return Layer.merge(
+    ControlExport.layer("5 seconds"),
+    Layer.effectDiscard(Effect.void).pipe(Layer.provide(otlp))
+  )
+}
+
 /** The control plane of the service at hand. */
 export const layer = (
+  session: Session,
   loaded: LoadedConfig,
   place: ControlPlace,
   level: LevelSwitch
@@ -89,6 +111,9 @@ export const layer = (
         process: yield* processFacts,
         logLevel: level
       })
-      return Layer.effectDiscard(listen(loaded, place)).pipe(Layer.provide(control))
+      return Layer.effectDiscard(listen(loaded, place)).pipe(
+        Layer.merge(telemetry(session, service.name)),
+        Layer.provide(control)
+      )
     })
   )

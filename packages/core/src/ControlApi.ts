@@ -6,7 +6,14 @@
  * ns since the epoch as text. Answers hold no secrets.
  */
 import { Schema } from "effect"
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import {
+  HttpApi,
+  HttpApiEndpoint,
+  HttpApiGroup,
+  HttpApiMiddleware,
+  HttpApiSchema,
+  OpenApi
+} from "effect/http-api"
 import { logLevels } from "./DataManagerConfig.ts"
 import * as MarketSchema from "./MarketSchema.ts"
 
@@ -311,6 +318,12 @@ const Log = HttpApiGroup.make("log")
   )
   .annotateMerge(about("The log of the service."))
 
+/** Says what is wrong with a request that is not of the contract. */
+export class ControlMistakes extends HttpApiMiddleware.Service<ControlMistakes>()(
+  "@data-manager/core/ControlMistakes",
+  { error: ControlRefused }
+) {}
+
 /** The document says that a token may be needed; which address asks for one is the configuration's business. */
 const withToken = (spec: Record<string, unknown>): Record<string, unknown> => ({
   ...spec,
@@ -324,6 +337,7 @@ const withToken = (spec: Record<string, unknown>): Record<string, unknown> => ({
 /** Everything that a running service answers. */
 export class ControlApi extends HttpApi.make("data-manager")
   .add(Watching, Symbols, Backfills, Log)
+  .middleware(ControlMistakes)
   .annotateMerge(
     OpenApi.annotations({
       title: "Data Manager control",

@@ -4,13 +4,14 @@
  */
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { HttpEffect, HttpRouter, HttpServer, type HttpServerRequest } from "effect/http"
-import { HttpApiBuilder } from "effect/http-api"
+import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
 import { BackfillJobs } from "./BackfillJobs.ts"
 import * as ControlAccess from "./ControlAccess.ts"
 import {
   type AddSymbol,
   ControlApi,
   ControlConflict,
+  ControlMistakes,
   ControlRefused,
   ControlUnavailable,
   ControlUnknown,
@@ -241,10 +242,22 @@ const Log = HttpApiBuilder.group(
   })
 )
 
+const oneLine = (text: string): string => text.replace(/\s*\n\s*/g, " ")
+
+const Mistakes = HttpApiMiddleware.layerSchemaErrorTransform(ControlMistakes, (error) =>
+  // An answer that does not fit the contract is a mistake of ours, and no message of it goes out.
+  error.kind === "Body" || error.kind === "ResponseHeaders"
+    ? Effect.fail(error)
+    : Effect.fail(
+        new ControlRefused({ message: `${error.kind.toLowerCase()}: ${oneLine(error.cause.message)}` })
+      )
+)
+
 /** The routes of a control plane, for whoever is let in; its document is at `/openapi.json`. */
 const routes = (access: ControlAccess.ControlAccess) =>
   HttpApiBuilder.layer(ControlApi, { openapiPath: "/openapi.json" }).pipe(
     Layer.provide([Watching, Symbols, Backfills, Log]),
+    Layer.provide(Mistakes),
     Layer.merge(ControlAccess.layer(access)),
     Layer.provide(HttpServer.layerServices)
   )

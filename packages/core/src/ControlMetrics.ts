@@ -203,7 +203,7 @@ export interface MetricSample {
 export interface ProcessFacts {
   readonly residentBytes: number
   readonly heapUsedBytes: number
-  /** Seconds by quantile: `0.5`, `0.99`, `1`. */
+  /** Seconds by quantile: `0.5`, `0.99`, `1.0`. */
   readonly eventLoopDelay: { readonly [quantile: string]: number }
 }
 
@@ -359,7 +359,8 @@ export const referencePage = (): string =>
     "",
     "A running `dm start` answers `GET /metrics` on its control port and socket in Prometheus' text format. Values are taken from",
     "the status of the service when they are asked for: rows cost nothing on their way. Counters begin at 0 with the service.",
-    "Where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, the same metrics go there by OTLP (JSON over HTTP), and logs and spans with them.",
+    "Where `OTEL_EXPORTER_OTLP_ENDPOINT` is set, the same metrics go there by OTLP (JSON over HTTP); the other `OTEL_*` variables of",
+    "OpenTelemetry count as well (headers, interval, resource attributes). Logs are JSON lines with `--log-format json`.",
     "",
     "| metric | type | unit | meaning | what to do |",
     "|---|---|---|---|---|",

@@ -127,7 +127,7 @@ interface Start {
 const run = Effect.fnUntraced(function* ({ level, loaded, place, session, symbols }: Start) {
   const ring = yield* ringLayer(session, loaded)
   const service = serviceLayer(session, loaded).pipe(Layer.provide(ring))
-  const control = ServiceControl.layer(loaded, place, level)
+  const control = ServiceControl.layer(session, loaded, place, level)
   const beside = ServiceSchedule.layer(session, loaded)
   const work = Effect.gen(function* () {
     const { failure } = yield* LiveService.LiveService
