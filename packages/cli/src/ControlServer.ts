@@ -1,5 +1,5 @@
 /** The HTTP server under a control plane: Node's, on a TCP port or a Unix socket. Requests are small, and so is their time. */
-import { mkdirSync, unlinkSync } from "node:fs"
+import { mkdirSync, rmSync, statSync } from "node:fs"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { connect, type ListenOptions } from "node:net"
 import { dirname } from "node:path"
@@ -117,19 +117,15 @@ const isAnswered = (path: string): Effect.Effect<boolean> =>
     socket.once("error", () => resume(Effect.succeed(false)))
   })
 
-/** Removes the file that a process which was killed has left. */
+/** Removes the socket that a process which was killed has left; a file of another kind is somebody's. */
 const removeLeftover = (path: string): Effect.Effect<void, Error> =>
-  Effect.flatMap(isAnswered(path), (answered) =>
-    answered
-      ? Effect.fail(new Error("another service answers there"))
-      : Effect.sync(() => {
-          try {
-            unlinkSync(path)
-          } catch {
-            // It is not there.
-          }
-        })
-  )
+  Effect.gen(function* () {
+    const found = statSync(path, { throwIfNoEntry: false })
+    if (found === undefined) return
+    if (!found.isSocket()) return yield* Effect.fail(new Error("something that is no socket is there"))
+    if (yield* isAnswered(path)) return yield* Effect.fail(new Error("another service answers there"))
+    yield* Effect.try({ try: () => rmSync(path, { force: true }), catch: (cause) => cause as Error })
+  })
 
 /** Serves on a Unix socket that is this user's alone (mode 0600), until the scope ends. */
 export const onSocket = (handler: Handler, path: string): Effect.Effect<void, Error, Scope.Scope> =>

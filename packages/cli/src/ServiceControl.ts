@@ -9,7 +9,7 @@ import {
   type InstrumentRegistry,
   type LiveService
 } from "@data-manager/core"
-import { Effect, Layer, type Scope } from "effect"
+import { ConfigProvider, Effect, Layer, type Scope } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { OtlpMetrics, OtlpSerialization } from "effect/observability"
 import type { LoadedConfig } from "./ConfigFile.ts"
@@ -78,7 +78,11 @@ const telemetry = (session: Session, name: string): Layer.Layer<never, never, Co
   const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: metrics } = session.env
   if ((all ?? "") === "" && (metrics ?? "") === "") return Layer.empty
   const otlp = OtlpMetrics.layerFromConfig({ resource: { serviceName: name, serviceVersion: version } }).pipe(
-    Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer])
+    Layer.provide([OtlpSerialization.layerJson, FetchHttpClient.layer]),
+    // OpenTelemetry's default; `none` switches it off.
+    Layer.provide(
+      ConfigProvider.layer(ConfigProvider.fromEnvRecord({ OTEL_METRICS_EXPORTER: "otlp", ...session.env }))
+    )
   )
   // The values are there before the first export, and after the last one nothing takes them.
   return Layer.merge(

@@ -22,20 +22,25 @@ const ask = (
   options: { readonly method?: string; readonly body?: string } = {}
 ): Effect.Effect<Answer> =>
   Effect.callback((resume) => {
-    const sent = request({ host: "127.0.0.1", ...target, path: "/a?b=c", method: options.method ?? "GET" }, (response) => {
-      const parts: Array<Buffer> = []
-      response.on("data", (part: Buffer) => parts.push(part))
-      response.on("end", () =>
-        resume(Effect.succeed({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString() }))
-      )
-    })
+    const sent = request(
+      { host: "127.0.0.1", ...target, path: "/a?b=c", method: options.method ?? "GET" },
+      (response) => {
+        const parts: Array<Buffer> = []
+        response.on("data", (part: Buffer) => parts.push(part))
+        response.on("end", () =>
+          resume(Effect.succeed({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString() }))
+        )
+      }
+    )
     sent.on("error", (error) => resume(Effect.succeed({ status: 0, text: error.message })))
     sent.end(options.body)
   })
 
 /** Says what was asked. */
 const echo = async (asked: Request): Promise<Response> =>
-  new Response(`${asked.method} ${new URL(asked.url).pathname} ${(await asked.text()).length}`, { status: 202 })
+  new Response(`${asked.method} ${new URL(asked.url).pathname} ${(await asked.text()).length}`, {
+    status: 202
+  })
 
 const inFolder = <A, E>(use: (folder: string) => Effect.Effect<A, E, import("effect").Scope.Scope>) =>
   Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.flatMap(fs.makeTempDirectoryScoped(), use)).pipe(

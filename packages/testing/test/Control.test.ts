@@ -2,6 +2,7 @@
 import {
   BackfillJobs,
   type ControlAccess,
+  ControlExport,
   ControlHandlers,
   type DataManagerConfig,
   InstrumentRegistry,
@@ -14,7 +15,7 @@ import {
 } from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Redacted, Schedule, type Scope } from "effect"
+import { Effect, FileSystem, Layer, Metric, Redacted, Schedule, type Scope } from "effect"
 import * as TestProvider from "../src/TestProvider.ts"
 import { TestVenue } from "../src/TestVenue.ts"
 import { memoryDatabase } from "./MemoryStore.ts"
@@ -114,7 +115,7 @@ const start = Effect.fnUntraced(function* (
       const text = await response.text()
       return { status: response.status, headers: response.headers, text, json: json(text) }
     })
-  return { venue, state, ask }
+  return { venue, state, ask, context }
 })
 
 const within = <A, E>(work: Effect.Effect<A, E, Scope.Scope | NodeServices.NodeServices>) =>
@@ -381,6 +382,25 @@ describe("the control plane", () => {
     )
   )
 })
+
+it.live("metrics go into those of Effect, for exporters", () =>
+  within(
+    Effect.gen(function* () {
+      const { ask, context, venue } = yield* start()
+      const counted = Effect.map(Metric.snapshot, (snapshots) =>
+        snapshots.find(({ attributes, id }) => id === "dm_feed_rows_total" && attributes?.provider === "test")
+      )
+      yield* Layer.build(Layer.provide(ControlExport.layer("10 millis"), Layer.succeedContext(context)))
+      yield* ask("POST", "/symbols", symbolA)
+      yield* venue.advance(90)
+      const rows = venue.tape.slice(0, 90).filter(({ symbol }) => symbol === "A").length
+      yield* until(
+        "the rows",
+        Effect.map(counted, (found) => found?.type === "Counter" && Number(found.state.count) === rows)
+      )
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+)
 
 describe("who may ask", () => {
   const everywhere = ["/health", "/metrics", "/openapi.json", "/nothing"]

@@ -31,6 +31,6 @@ export const startCommand = Command.make(
   Command.withExamples([
     { command: "dm start", description: "With ./data-manager.toml, or the defaults" },
     { command: "dm start --check-config", description: "Whether it would start" },
-    { command: "dm -c /etc/data-manager.toml start", description: "As a system service" }
+    { command: "dm start -c /etc/data-manager.toml", description: "As a system service" }
   ])
 )
