@@ -3,11 +3,9 @@ import type { ChildProcessWithoutNullStreams } from "node:child_process"
 import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
-import { PgPool, PgServer } from "@data-manager/storage-timescale"
-import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
-import { Effect } from "effect"
 import { assert } from "vitest"
 import { outcome, Workplace } from "./Dm.ts"
+import { inDatabase } from "./InDatabase.ts"
 
 const dataset = "DBEQ.BASIC"
 
@@ -54,18 +52,6 @@ export const writeConfig = (place: Workplace, { httpPort, livePort }: Simulator,
     `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
   )
 }
-
-/** A look into the database, beside whatever else uses it. */
-export const inDatabase = <A>(place: Workplace, sql: string): Promise<A> =>
-  Effect.runPromise(
-    Effect.scoped(
-      Effect.gen(function* () {
-        const address = yield* EmbeddedServer.acquire({ dataDir: place.dataDir })
-        const pool = yield* PgPool.make({ client: PgServer.clientConfig(address), maxConnections: 1 })
-        return (yield* pool.query(sql))[0] as A
-      })
-    )
-  )
 
 const content = /* sql */ `
   SELECT count(*)::int4 AS rows, count(DISTINCT (instrument_id, ts, trade_key))::int4 AS keys,

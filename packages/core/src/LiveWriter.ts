@@ -14,7 +14,7 @@ import type { MarketBatch } from "./MarketBatch.ts"
 import type { IngestSource, MarketStore } from "./MarketStore.ts"
 import type { Spool, Spooled, SpooledEntry } from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
-import type { StoreError } from "./StoreError.ts"
+import { StoreError, StoreInvalidData } from "./StoreError.ts"
 import { TradeBatch, TradeLayout } from "./TradeBatch.ts"
 
 /** What a writer is made of. */
@@ -231,7 +231,11 @@ class Writer {
         ({ dataset, provider, schema }) =>
           provider === note.provider && dataset === note.dataset && schema === note.schema
       )
-      .flatMap((open) => crashNotes(open, note.at > open.watermark ? note.at : open.watermark))
+      .flatMap((open) =>
+        note.at > open.watermark
+          ? crashNotes(open, note.at)
+          : [{ _tag: "SessionEnded" as const, session: open.session }]
+      )
   }
 
   /** Registers what was listed since the last look. */
@@ -291,8 +295,12 @@ class Writer {
     const feed = piece.flatMap(({ entry }) =>
       entry._tag === "FeedRows" ? [] : [...this.#before(entry), this.#translated(entry)]
     )
-    const batch = batches.length === 0 ? nothing : this.#concat(batches)
-    return Effect.map(store.append(batch, { ...place, feed }), (result) => {
+    const batch = Effect.try({
+      try: () => (batches.length === 0 ? nothing : this.#concat(batches)),
+      catch: (cause) => cause as StoreError
+    })
+    const appended = Effect.flatMap(batch, (rows) => store.append(rows, { ...place, feed }))
+    return Effect.map(appended, (result) => {
       this.#appends += 1n
       this.#rows += BigInt(result.inserted)
       this.#duplicates += BigInt(result.duplicates)
@@ -300,11 +308,12 @@ class Writer {
     })
   }
 
-  /** The store's number of an instrument. Every number of the spool was registered: its claim is older than its rows. */
+  /** The store's number of an instrument. Its claim is older than its rows, unless somebody has removed the file of claims. */
   readonly #numberOf = (id: InstrumentId): InstrumentId => {
     const number = this.#numbers.get(id)
-    if (number === undefined) throw new Error(`instrument ${id} of the spool has no claim`)
-    return number
+    if (number !== undefined) return number
+    const detail = `nothing tells what instrument ${id} of the spool is: instruments.jsonl beside it was removed or changed`
+    throw new StoreError({ operation: "write live rows", reason: new StoreInvalidData({ detail }) })
   }
 
   #concat(batches: ReadonlyArray<MarketBatch>): MarketBatch {
@@ -317,7 +326,7 @@ class Writer {
 
   #translated(note: FeedNote): FeedNote {
     return "instruments" in note && note.instruments !== undefined
-      ? { ...note, instruments: note.instruments.map(this.#numberOf) }
+      ? { ...note, instruments: note.instruments.flatMap((id) => this.#numbers.get(id) ?? []) }
       : note
   }
 }

@@ -15,9 +15,8 @@
  * The columns are those of the batch's layout, one after another, without padding. The description is JSON: session, provider,
  * dataset, kind of keys, and the names of the venues whose publishers occur. The text ids are a JSON array.
  *
- * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers that outlive the process,
- * which outlives the process; a reader says where ids of a dataset are looked up (`InstrumentsOf`), and without it rows show
- * `#id`. A publisher that does not occur in the batch has no name after reading.
+ * What is not kept of a batch: the directory of its instruments. The ids in the columns are numbers that outlive the process (see
+ * `LiveInstruments`); a reader says where ids of a dataset are looked up (`InstrumentsOf`), and without it rows show `#id`. A publisher that does not occur in the batch has no name after reading.
  */
 import { ABSENT_I64_HIGH, ABSENT_I64_LOW } from "./Absent.ts"
 import { BarBatch, BarLayout } from "./BarBatch.ts"

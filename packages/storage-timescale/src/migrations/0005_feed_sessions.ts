@@ -1,41 +1,35 @@
 /**
  * Migration 5: feed sessions have a key, instruments come back to them, and what is missing is kept with its cause. Nothing
- * has written to the tables of migration 1: they are made anew.
+ * has written to these tables before; rows that are there all the same have no key and go.
  */
 export const up = /* sql */ `
-DROP TABLE feed_session_instruments, feed_sessions;
+DELETE FROM feed_session_instruments;
+DELETE FROM feed_sessions;
 
-CREATE TABLE feed_sessions (
-  id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  key        text NOT NULL UNIQUE,
-  provider   text NOT NULL,
-  dataset    text NOT NULL,
-  schema     int2 NOT NULL,
-  started_at timestamptz NOT NULL,
+ALTER TABLE feed_sessions
+  DROP COLUMN folded_at,
+  ADD COLUMN key text NOT NULL UNIQUE,
   -- where what it holds begins: its start, or up to where retention has removed rows
-  holds_from timestamptz NOT NULL,
-  watermark  timestamptz NOT NULL,
+  ADD COLUMN holds_from timestamptz NOT NULL,
   -- the watermark when it was last folded into coverage
-  folded_to  timestamptz NOT NULL,
-  noted_at   timestamptz NOT NULL DEFAULT now(),
-  ended_at   timestamptz
-);
+  ADD COLUMN folded_to timestamptz NOT NULL,
+  ADD COLUMN noted_at timestamptz NOT NULL DEFAULT now();
 
--- of sessions that have not ended
-CREATE TABLE feed_session_instruments (
-  session_id    int8 NOT NULL,
-  instrument_id int4 NOT NULL,
+-- rows of sessions that have not ended; the store looks after the reference
+ALTER TABLE feed_session_instruments
+  DROP CONSTRAINT feed_session_instruments_session_id_fkey,
+  DROP COLUMN joined_at,
+  DROP COLUMN left_at,
+  DROP COLUMN exceptions,
   -- times of joining and of leaving, ns since 1970
-  joined        int8[] NOT NULL DEFAULT '{}',
-  departed      int8[] NOT NULL DEFAULT '{}',
+  ADD COLUMN joined int8[] NOT NULL DEFAULT '{}',
+  ADD COLUMN departed int8[] NOT NULL DEFAULT '{}',
   -- when it was in the session, made of these two
-  collected     tstzmultirange NOT NULL,
+  ADD COLUMN collected tstzmultirange NOT NULL,
   -- what of that is not held
-  lost          tstzmultirange NOT NULL DEFAULT '{}',
+  ADD COLUMN lost tstzmultirange NOT NULL DEFAULT '{}',
   -- what of that stands in coverage
-  folded        tstzmultirange NOT NULL DEFAULT '{}',
-  PRIMARY KEY (session_id, instrument_id)
-);
+  ADD COLUMN folded tstzmultirange NOT NULL DEFAULT '{}';
 CREATE INDEX feed_session_instruments_instrument ON feed_session_instruments (instrument_id);
 
 -- time without rows, of these instruments or of all, for those that join later, too
@@ -50,24 +44,23 @@ CREATE INDEX feed_session_gaps_session ON feed_session_gaps (session_id);
 `
 
 export const down = /* sql */ `
-DROP TABLE feed_session_gaps, feed_session_instruments, feed_sessions;
-
-CREATE TABLE feed_sessions (
-  id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  provider   text NOT NULL,
-  dataset    text NOT NULL,
-  schema     int2 NOT NULL,
-  started_at timestamptz NOT NULL,
-  watermark  timestamptz NOT NULL,
-  ended_at   timestamptz,
-  folded_at  timestamptz
-);
-CREATE TABLE feed_session_instruments (
-  session_id    int8 NOT NULL REFERENCES feed_sessions ON DELETE CASCADE,
-  instrument_id int4 NOT NULL,
-  joined_at     timestamptz NOT NULL,
-  left_at       timestamptz,
-  exceptions    tstzmultirange NOT NULL DEFAULT '{}',
-  PRIMARY KEY (session_id, instrument_id)
-);
+DROP TABLE feed_session_gaps;
+DROP INDEX feed_session_instruments_instrument;
+DELETE FROM feed_session_instruments;
+ALTER TABLE feed_session_instruments
+  DROP COLUMN joined,
+  DROP COLUMN departed,
+  DROP COLUMN collected,
+  DROP COLUMN lost,
+  DROP COLUMN folded,
+  ADD COLUMN joined_at timestamptz NOT NULL,
+  ADD COLUMN left_at timestamptz,
+  ADD COLUMN exceptions tstzmultirange NOT NULL DEFAULT '{}',
+  ADD FOREIGN KEY (session_id) REFERENCES feed_sessions ON DELETE CASCADE;
+ALTER TABLE feed_sessions
+  DROP COLUMN key,
+  DROP COLUMN holds_from,
+  DROP COLUMN folded_to,
+  DROP COLUMN noted_at,
+  ADD COLUMN folded_at timestamptz;
 `
