@@ -2,7 +2,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import {
   type BackfillJobs,
-  ConfigError,
   ControlExport,
   ControlHandlers,
   type ControlMetrics,
@@ -15,6 +14,7 @@ import { OtlpMetrics, OtlpSerialization } from "effect/observability"
 import type { LoadedConfig } from "./ConfigFile.ts"
 import type { ControlPlace } from "./ControlPlace.ts"
 import * as ControlServer from "./ControlServer.ts"
+import { CommandError } from "./ExitCode.ts"
 import type { LevelSwitch } from "./Log.ts"
 import { version } from "./OwnPackage.ts"
 import type { Session } from "./Session.ts"
@@ -46,27 +46,24 @@ const processFacts: Effect.Effect<
     })
 )
 
-const cannotListen = (loaded: LoadedConfig, key: string, where: string) => (error: Error) =>
-  new ConfigError({
-    source: loaded.file ?? "configuration",
-    issues: [{ key, problem: `the control plane cannot listen on ${where}: ${error.message}` }]
+/** Not the configuration's fault: it may be right the next time. */
+const cannotListen = (where: string, key: string) => (error: Error) =>
+  new CommandError({
+    message: `the control plane cannot listen on ${where} ([control] ${key}): ${error.message}`
   })
 
 /** Listens on the socket and the port of a place, for as long as the scope is open. */
-const listen = Effect.fnUntraced(function* (loaded: LoadedConfig, { socket, tcp }: ControlPlace) {
+const listen = Effect.fnUntraced(function* ({ socket, tcp }: ControlPlace) {
   if (socket !== undefined) {
     const handler = yield* ControlHandlers.webHandler({ _tag: "Everybody" })
-    yield* Effect.mapError(
-      ControlServer.onSocket(handler, socket),
-      cannotListen(loaded, "control.socket", socket)
-    )
+    yield* Effect.mapError(ControlServer.onSocket(handler, socket), cannotListen(socket, "socket"))
     yield* Effect.logInfo(`control: ${socket}`)
   }
   if (tcp !== undefined) {
     const handler = yield* ControlHandlers.webHandler(tcp.access)
     const port = yield* Effect.mapError(
       ControlServer.onPort(handler, tcp),
-      cannotListen(loaded, "control.port", `${tcp.host}:${tcp.port}`)
+      cannotListen(`${tcp.host}:${tcp.port}`, "port")
     )
     const how = tcp.access._tag === "Token" ? "with a token" : "for programs of this machine"
     yield* Effect.logInfo(`control: http://${tcp.host}:${port}, ${how}`)
@@ -99,7 +96,7 @@ export const layer = (
   level: LevelSwitch
 ): Layer.Layer<
   never,
-  ConfigError,
+  CommandError,
   LiveService.LiveService | InstrumentRegistry | BackfillJobs.BackfillJobs
 > =>
   Layer.unwrap(
@@ -115,7 +112,7 @@ export const layer = (
         process: yield* processFacts,
         logLevel: level
       })
-      return Layer.effectDiscard(listen(loaded, place)).pipe(
+      return Layer.effectDiscard(listen(place)).pipe(
         Layer.merge(telemetry(session, service.name)),
         Layer.provide(control)
       )

@@ -62,7 +62,7 @@ const discoverOnce = (loaded: LoadedConfig, configured: ReadonlyArray<Configured
 const DiscoveryBegins = "1 minute"
 
 /** Discovery soon after the start and every so often, where it is enabled. */
-const discovery = (loaded: LoadedConfig, configured: ReadonlyArray<ConfiguredProvider>) => {
+export const discovery = (loaded: LoadedConfig, configured: ReadonlyArray<ConfiguredProvider>) => {
   const { discoveryEnabled, discoveryIntervalHours } = loaded.config.symbols
   if (!discoveryEnabled) return Layer.empty
   const round = Effect.catchCause(discoverOnce(loaded, configured), (cause) =>

@@ -37,14 +37,20 @@ export const open = (path: string): Effect.Effect<FollowedSymbols, ConfigError> 
   Effect.gen(function* () {
     let stamp = yield* stampOf(path)
     const entries = yield* SubscriptionRef.make(yield* SymbolsFile.load(path))
+    // Whoever sends the signal wants the file to be read, whatever its time says.
+    let isAsked = false
     const asked = Latch.makeUnsafe(false)
-    onHangup(() => asked.openUnsafe())
+    onHangup(() => {
+      isAsked = true
+      asked.openUnsafe()
+    })
     const look = Effect.gen(function* () {
-      // Whoever sends the signal wants the file to be read, whatever its time says.
-      const isAsked = (yield* Effect.timeoutOption(asked.await, Pause))._tag === "Some"
+      yield* Effect.timeoutOption(asked.await, Pause)
+      const isWanted = isAsked
+      isAsked = false
       asked.closeUnsafe()
       const current = yield* stampOf(path)
-      if (current === stamp && !isAsked) return
+      if (current === stamp && !isWanted) return
       stamp = current
       yield* reload({ entries }, path)
     })

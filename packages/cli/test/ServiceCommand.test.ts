@@ -23,7 +23,7 @@ describe("a running service", () => {
 
   /** Waits for a text in what the service logs from now on. */
   const logged = async (text: string): Promise<void> => {
-    for (const end = Date.now() + 90_000; !log.includes(text); ) {
+    for (const end = Date.now() + 120_000; !log.includes(text); ) {
       if (service.exitCode !== null || Date.now() > end) throw new Error(`never logged: ${text}\n${log}`)
       await new Promise((done) => setTimeout(done, 20))
     }
@@ -49,7 +49,7 @@ describe("a running service", () => {
       log += part.toString()
     })
     await logged("session")
-  }, 120_000)
+  }, 240_000)
   afterAll(async () => {
     service.kill("SIGKILL")
     simulator.process.kill("SIGTERM")
