@@ -78,9 +78,17 @@ export interface HubSink {
   readonly deliver: (message: HubMessage) => void
 }
 
+/** A sink that threw, and what. */
+export type BrokenSink = readonly [sink: HubSink, error: unknown]
+
 /** The hub. */
 export interface Hub {
-  /** Hands the entry to everybody, sinks first; waits only for subscribers that block. */
+  /**
+   * Hands a live entry to everybody, sinks first, at once and without an Effect. A subscriber that blocks gets it, too, beyond its
+   * capacity: such subscribers are for hubs that replay. Gives sinks that failed and were removed, to be logged.
+   */
+  readonly publishNow: (entry: FeedEntry) => ReadonlyArray<BrokenSink>
+  /** The same, and waits for subscribers that block. */
   readonly publish: (entry: FeedEntry) => Effect.Effect<void>
   readonly subscribe: (options: HubSubscribeOptions) => Effect.Effect<HubSubscription, never, Scope.Scope>
   /**
@@ -221,34 +229,34 @@ class HubQueue {
 
 const none: ReadonlyArray<never> = []
 
-const logBroken = (broken: ReadonlyArray<readonly [HubSink, unknown]>): Effect.Effect<void> =>
-  Effect.forEach(
-    broken,
-    ([sink, error]) => Effect.logError(`hub: ${sink.name} failed and was removed`, error),
-    {
-      discard: true
-    }
-  )
+/** Logs sinks that failed. */
+export const logBroken = (broken: ReadonlyArray<BrokenSink>): Effect.Effect<void> =>
+  broken.length === 0
+    ? Effect.void
+    : Effect.forEach(
+        broken,
+        ([sink, error]) => Effect.logError(`hub: ${sink.name} failed and was removed`, error),
+        { discard: true }
+      )
 
 /** A hub without subscribers. */
 export const make = (): Hub => {
   const queues = new Set<HubQueue>()
   const sinks = new Set<HubSink>()
   let number = 0n
-  /** Sinks that threw, with what they threw. */
-  const hand = (entry: FeedEntry): ReadonlyArray<readonly [HubSink, unknown]> => {
+  const publishNow = (entry: FeedEntry): ReadonlyArray<BrokenSink> => {
     number += 1n
     const message = { number, entry }
-    let broken: Array<readonly [HubSink, unknown]> | undefined
+    let broken: ReadonlyArray<BrokenSink> = none
     for (const sink of sinks)
       try {
         sink.deliver(message)
       } catch (error) {
         sinks.delete(sink)
-        broken = [...(broken ?? []), [sink, error]]
+        broken = [...broken, [sink, error]]
       }
     for (const queue of queues) queue.offer(message)
-    return broken ?? none
+    return broken
   }
   const blocking = (): HubQueue | undefined => {
     for (const queue of queues) if (queue.isBlocking) return queue
@@ -258,10 +266,10 @@ export const make = (): Hub => {
     Effect.suspend(() => {
       const queue = blocking()
       if (queue !== undefined) return Effect.flatMap(queue.room, () => publish(entry))
-      const broken = hand(entry)
-      return broken.length === 0 ? Effect.void : logBroken(broken)
+      return logBroken(publishNow(entry))
     })
   return {
+    publishNow,
     publish,
     subscribe: (options) =>
       Effect.acquireRelease(
