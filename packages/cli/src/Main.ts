@@ -1,7 +1,8 @@
 /**
  * Runs a command line: signals, the words for what went wrong, and the exit code.
  *
- * The first SIGINT, SIGTERM or SIGHUP interrupts the command, so that its finalizers run; a second one ends at once.
+ * The first SIGINT, SIGTERM or SIGHUP interrupts the command, so that its finalizers run; a second one ends at once. A service
+ * takes SIGHUP for itself.
  * When the reader of standard output goes away the command is interrupted as well, and that is no failure.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -9,7 +10,7 @@ import { Cause, Effect, Exit } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, type HelpDoc } from "effect/cli"
 import type { CommandFailure } from "./Action.ts"
 import { cliConfig, dm } from "./Cli.ts"
-import { codeOfInterruption, ExitCode } from "./ExitCode.ts"
+import { codeOfInterruption, ExitCode, hangupListener } from "./ExitCode.ts"
 import { helpPage } from "./Help.ts"
 import * as Output from "./Output.ts"
 import { plain, vivid } from "./Paint.ts"
@@ -118,7 +119,8 @@ export const main = (argv: ReadonlyArray<string>, version: string): void => {
     gone = true
     fiber.interruptUnsafe()
   })
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt)
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, interrupt)
+  process.on("SIGHUP", () => (hangupListener() ?? interrupt)())
   fiber.addObserver((exit) => {
     clearInterval(alive)
     const code = conclude(exit)

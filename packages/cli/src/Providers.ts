@@ -184,12 +184,16 @@ export const withProviders = <A, E, R>(
  * Every provider of the configuration, with numbers of instruments from `register`. Those that cannot be made are told in the
  * log; where none can, the first one's failure is that of all.
  */
-export const makeAll = (session: Session, loaded: LoadedConfig, register: RegisterListings) =>
+export const makeConfigured = (session: Session, loaded: LoadedConfig, register: RegisterListings) =>
   Effect.gen(function* () {
-    const made: Array<Provider> = []
+    const made: Array<ConfiguredProvider> = []
     let failure: ConfigError | ProviderError | undefined
     for (const [id, source] of sourcesOf(session, loaded)) {
-      const one = yield* Effect.result(Effect.flatMap(source, ({ make: makeOne }) => makeOne(register)))
+      const one = yield* Effect.result(
+        Effect.flatMap(source, ({ datasets, make: makeOne }) =>
+          Effect.map(makeOne(register), (provider): ConfiguredProvider => ({ provider, datasets }))
+        )
+      )
       if (Result.isSuccess(one)) made.push(one.success)
       else {
         failure ??= one.failure
@@ -203,3 +207,7 @@ export const makeAll = (session: Session, loaded: LoadedConfig, register: Regist
         issues: [{ key: "", problem: "no provider is enabled: there is nothing to collect" }]
       })
   })
+
+/** The providers of `makeConfigured` alone. */
+export const makeAll = (session: Session, loaded: LoadedConfig, register: RegisterListings) =>
+  Effect.map(makeConfigured(session, loaded, register), (made) => made.map(({ provider }) => provider))

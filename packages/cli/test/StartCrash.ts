@@ -17,14 +17,15 @@ interface Simulator {
   readonly key: string
 }
 
-const startSimulator = async (place: Workplace, trades: number, rate: number): Promise<Simulator> => {
+export const startSimulator = async (place: Workplace, trades: number, rate: number): Promise<Simulator> => {
   const child = place.start(["sim", "databento", "--synthetic", "--trades", `${trades}`, "--rate", `${rate}`])
   const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string]
   const { live_port, http_port, key } = JSON.parse(line) as Record<string, number> & { readonly key: string }
   return { process: child, livePort: live_port!, httpPort: http_port!, key }
 }
 
-const writeConfig = (place: Workplace, { httpPort, livePort }: Simulator, ring: string): void => {
+/** A configuration for the simulator: every symbol of it, without a port; the control socket is in the data folder. */
+export const writeConfig = (place: Workplace, { httpPort, livePort }: Simulator, ring: string): void => {
   writeFileSync(
     place.path("data-manager.toml"),
     [

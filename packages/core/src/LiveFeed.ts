@@ -34,6 +34,8 @@ export interface LiveFeedOptions {
 
 /** How a feed is doing. */
 export interface LiveFeedStatus {
+  /** That of its options: begins the keys of its sessions. */
+  readonly name: string
   readonly provider: string
   readonly selection: Selection
   /** "waiting": between two tries. */
@@ -43,6 +45,8 @@ export interface LiveFeedStatus {
   readonly gaps: bigint
   /** Streams that ended, in a row, without having brought anything. */
   readonly failures: number
+  /** When the stream that runs was begun, ns; undefined while none does. */
+  readonly runningSince: bigint | undefined
   readonly lastRowAt: bigint | undefined
   readonly lastError: string | undefined
 }
@@ -80,6 +84,7 @@ class Feed {
   #rows = 0n
   #gaps = 0n
   #failures = 0
+  #runningSince: bigint | undefined
   #lastRowAt: bigint | undefined
   #lastError: string | undefined
   /** Symbols whose rows are left out. */
@@ -93,6 +98,7 @@ class Feed {
   }
 
   readonly status = (): LiveFeedStatus => ({
+    name: this.#options.name,
     provider: this.#options.provider.id,
     selection: this.#options.selection,
     state: this.#state,
@@ -100,6 +106,7 @@ class Feed {
     rows: this.#rows,
     gaps: this.#gaps,
     failures: this.#failures,
+    runningSince: this.#runningSince,
     lastRowAt: this.#lastRowAt,
     lastError: this.#lastError
   })
@@ -115,11 +122,13 @@ class Feed {
     Effect.gen({ self: this }, function* () {
       while (true) {
         this.#state = "running"
+        this.#runningSince = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
         const error = yield* Effect.flip(this.#collect)
         this.#lastError = error.message
         const pause = yield* pauseAfter(this.#failures)
         this.#failures += 1
         this.#state = "waiting"
+        this.#runningSince = undefined
         yield* Effect.logWarning(`${this.#name}: ${error.message}; next try in ${Math.ceil(pause / 1000)} s`)
         yield* Effect.sleep(pause)
       }

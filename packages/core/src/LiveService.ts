@@ -49,6 +49,8 @@ export interface LiveServiceStatus {
   readonly feeds: ReadonlyArray<LiveFeedStatus>
   readonly providers: ReadonlyArray<ProviderHealth & { readonly id: string }>
   readonly spool: Spool.SpoolDepth
+  /** Most bytes that the spool may take. */
+  readonly spoolLimit: number
   /** Rows that found no room in the spool, by cause. */
   readonly dropped: ReturnType<HubSpool.HubSpool["dropped"]>
   readonly writer: LiveWriter.LiveWriterStatus
@@ -118,6 +120,7 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
         feeds: collection.feeds(),
         providers: health,
         spool: yield* spool.depth,
+        spoolLimit: options.spool.maxBytes,
         dropped: spooling.dropped(),
         writer: writer.status(),
         publication:

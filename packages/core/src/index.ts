@@ -46,6 +46,7 @@ export * from "./SubscriptionKindTopic.ts"
 
 // section: engine
 export * as Backfill from "./Backfill.ts"
+export * as BackfillJobs from "./BackfillJobs.ts"
 export * as BackfillPlan from "./BackfillPlan.ts"
 export * as BackfillSchedule from "./BackfillSchedule.ts"
 export * as BarAggregator from "./BarAggregator.ts"
@@ -65,4 +66,12 @@ export * as SpoolFile from "./SpoolFile.ts"
 export * as SpoolFrame from "./SpoolFrame.ts"
 
 // section: operation
+export * as ControlAccess from "./ControlAccess.ts"
+export * from "./ControlApi.ts"
+export * as ControlDocument from "./ControlDocument.ts"
+export * as ControlExport from "./ControlExport.ts"
+export * as ControlHandlers from "./ControlHandlers.ts"
+export * as ControlHealth from "./ControlHealth.ts"
+export * as ControlMetrics from "./ControlMetrics.ts"
+export * from "./ControlWatch.ts"
 export * as DataManagerConfig from "./DataManagerConfig.ts"

@@ -7,6 +7,7 @@ import {
   type Provider,
   SymbolText,
   type SymbolType,
+  symbolTypeOf,
   TimeRange,
   UnixNanos
 } from "@data-manager/core"
@@ -28,7 +29,6 @@ import * as Output from "../Output.ts"
 import { progressWriter } from "../Progress.ts"
 import { type ConfiguredProvider, withProvider } from "../Providers.ts"
 import type { Session } from "../Session.ts"
-import { symbolTypeOf } from "../SymbolType.ts"
 
 interface Options {
   readonly provider: string | undefined

@@ -13,20 +13,26 @@ import {
 } from "@data-manager/core"
 import { ShmPublication } from "@data-manager/transport-shm"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Effect, Layer, Schedule } from "effect"
+import { Effect, Layer, Logger, References, Schedule } from "effect"
 import type { Action } from "../Action.ts"
 import * as ConfigFile from "../ConfigFile.ts"
-import { dataDirectory, loadConfig, withStoreOf } from "../Database.ts"
+import { type ControlPlace, controlPlace } from "../ControlPlace.ts"
+import { dataDirectory, loadConfig, withServiceStoreOf } from "../Database.ts"
 import { afterInterruption, ExitCode } from "../ExitCode.ts"
+import { jsonLogger, type LevelSwitch, levelSwitch, stderrLogger, switched } from "../Log.ts"
 import { plural, rate } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import * as Providers from "../Providers.ts"
 import { ringPlace } from "../RingPlace.ts"
+import * as ServiceControl from "../ServiceControl.ts"
+import * as ServiceSchedule from "../ServiceSchedule.ts"
+import * as ServiceSymbols from "../ServiceSymbols.ts"
 import type { Session } from "../Session.ts"
 import * as SymbolsFile from "../SymbolsFile.ts"
 
 interface Options {
   readonly checkConfig: boolean
+  readonly logFormat: "text" | "json" | undefined
 }
 
 const Gigabyte = 1_000_000_000
@@ -109,16 +115,29 @@ const spoolFailure = (error: SpoolError): StoreError =>
     cause: error
   })
 
-const run = Effect.fnUntraced(function* (session: Session, loaded: ConfigFile.LoadedConfig) {
+/** What a service is started with. */
+interface Start {
+  readonly session: Session
+  readonly loaded: ConfigFile.LoadedConfig
+  readonly place: ControlPlace
+  readonly level: LevelSwitch
+  readonly symbols: ServiceSymbols.FollowedSymbols
+}
+
+const run = Effect.fnUntraced(function* ({ level, loaded, place, session, symbols }: Start) {
   const ring = yield* ringLayer(session, loaded)
   const service = serviceLayer(session, loaded).pipe(Layer.provide(ring))
+  const control = ServiceControl.layer(session, loaded, place, level)
+  const beside = ServiceSchedule.layer(session, loaded)
   const work = Effect.gen(function* () {
     const { failure } = yield* LiveService.LiveService
     yield* Output.note("dm: collecting; Ctrl-C or SIGTERM ends it")
     yield* Effect.forkScoped(report(60))
+    yield* Effect.forkScoped(symbols.follow)
     return yield* failure
   })
-  return yield* Effect.scoped(Effect.provide(work, service)).pipe(
+  const all = control.pipe(Layer.provideMerge(beside), Layer.provideMerge(service))
+  return yield* Effect.scoped(Effect.provide(work, all)).pipe(
     Effect.catchTag("SpoolError", (error) => Effect.fail(spoolFailure(error)))
   )
 })
@@ -128,6 +147,7 @@ const check = (session: Session, loaded: ConfigFile.LoadedConfig) =>
   Effect.gen(function* () {
     const symbols = yield* SymbolsFile.load(ConfigFile.symbolsFile(loaded, session.cwd))
     yield* ringPlace(session, { dir: undefined, owner: undefined })
+    const { socket, tcp } = yield* controlPlace(session, loaded)
     const providers = yield* Effect.scoped(Providers.makeAll(session, loaded, () => Effect.succeed([])))
     yield* Output.writeLine(
       [
@@ -135,16 +155,37 @@ const check = (session: Session, loaded: ConfigFile.LoadedConfig) =>
         `symbols        ${plural(symbols.length, "symbol")} in the file, and what the database has`,
         `providers      ${providers.map(({ id }) => id).join(", ")}`,
         `spool          ${spoolFolder(loaded, session)}`,
+        `control        ${[socket, tcp && `${tcp.host}:${tcp.port}`].filter(Boolean).join(", ") || "none"}`,
         "the configuration is good"
       ].join("\n")
     )
   })
 
+/** The log of a service: everything is logged, and the switch lets through what is wanted at the time. */
+const logLayer = (session: Session, { config }: ConfigFile.LoadedConfig, level: LevelSwitch) =>
+  Layer.merge(
+    Logger.layer([
+      switched(config.service.logFormat === "json" ? jsonLogger : stderrLogger(session.err), level)
+    ]),
+    Layer.succeed(References.MinimumLogLevel, "All")
+  )
+
+const logFormatOf = (loaded: ConfigFile.LoadedConfig, { logFormat }: Options): ConfigFile.LoadedConfig =>
+  logFormat === undefined
+    ? loaded
+    : { ...loaded, config: { ...loaded.config, service: { ...loaded.config.service, logFormat } } }
+
 export const start = (session: Session, options: Options): Action =>
   Effect.gen(function* () {
-    const loaded = yield* loadConfig(session)
+    const loaded = logFormatOf(yield* loadConfig(session), options)
     if (options.checkConfig) return yield* check(session, loaded)
+    const place = yield* controlPlace(session, loaded)
+    const level = levelSwitch(session.logLevel ?? loaded.config.service.logLevel)
     afterInterruption(ExitCode.ok)
-    const symbols = yield* SymbolsFile.load(ConfigFile.symbolsFile(loaded, session.cwd))
-    return yield* withStoreOf(session, loaded, run(session, loaded), symbols)
+    const work = Effect.gen(function* () {
+      const symbols = yield* ServiceSymbols.open(ConfigFile.symbolsFile(loaded, session.cwd))
+      const service = run({ session, loaded, place, level, symbols })
+      return yield* withServiceStoreOf(loaded, service, symbols.entries)
+    })
+    return yield* Effect.provide(work, logLayer(session, loaded, level))
   })

@@ -1,4 +1,7 @@
-/** Shows the database: what it is, its migrations, tables and open imports; unhealthy ends with exit code 3. */
+/**
+ * Shows the service of the configuration, where one runs, and the database: what it is, its migrations, tables and open imports.
+ * Unhealthy ends with exit code 3.
+ */
 import {
   MarketStore,
   type MigrationState,
@@ -6,21 +9,29 @@ import {
   type StoreError,
   StoreMigrations,
   type StoreStatistics,
-  type TableCompression
+  type TableCompression,
+  UnixNanos
 } from "@data-manager/core"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Clock, Effect } from "effect"
 import type { Action } from "../Action.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
+import { type ServiceStatus, serviceStatus } from "../ControlClient.ts"
+import { type ControlPlace, controlPlace } from "../ControlPlace.ts"
 import { dataDirectory, isEmbedded, loadConfig, withMigrationsOf, withStoreOf } from "../Database.ts"
 import { unhealthy } from "../ExitCode.ts"
 import { bytes, grouped, plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import { serverText } from "../ServerText.ts"
+import { serviceLines, watchedLines } from "../ServiceText.ts"
 import type { Session } from "../Session.ts"
 import { facts, table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
 import { migrationsJson } from "./Migrate.ts"
+
+interface Options {
+  readonly watch: boolean
+}
 
 interface Found {
   readonly capabilities: StoreCapabilities
@@ -33,8 +44,12 @@ interface Report {
   readonly dataDir: string | undefined
   readonly migrations: ReadonlyArray<MigrationState>
   readonly found: Found | undefined
+  readonly service: ServiceStatus | undefined
   readonly milliseconds: number
 }
+
+const isHealthy = ({ problems, service }: Report): boolean =>
+  problems.length === 0 && service?.health.healthy !== false
 
 const lookAtStore = Effect.gen(function* () {
   const store = yield* MarketStore
@@ -53,12 +68,18 @@ const migrationProblems = (migrations: ReadonlyArray<MigrationState>): ReadonlyA
 const absent = (dataDir: string): string =>
   `there is no database in ${dataDir} yet; dm import FILE... or dm migrate --up makes it`
 
+/** A place that is configured wrongly keeps nobody from looking at the database. */
+const controlPlaceOrNone = (session: Session, loaded: LoadedConfig): Effect.Effect<ControlPlace> =>
+  Effect.catch(controlPlace(session, loaded), () => Effect.succeed({ socket: undefined, tcp: undefined }))
+
 const inspect = (session: Session, loaded: LoadedConfig): Effect.Effect<Report> =>
   Effect.gen(function* () {
     const started = yield* Clock.currentTimeMillis
     const embedded = isEmbedded(loaded)
     const dataDir = embedded ? dataDirectory(loaded) : undefined
+    const service = yield* serviceStatus(yield* controlPlaceOrNone(session, loaded))
     const base = {
+      service,
       kind: embedded ? "embedded" : "outside",
       dataDir,
       migrations: [],
@@ -186,13 +207,15 @@ const clockLines = ({ clockSkewMillis = 0 }: StoreStatistics, session: Session):
   ]
 }
 
-const print = (report: Report, session: Session): Effect.Effect<void> => {
+const reportLines = (report: Report, session: Session, now: bigint): ReadonlyArray<string> => {
   const { out } = session
-  const { found, problems } = report
-  const lines = [
-    problems.length === 0 ? out.green("healthy") : out.red("unhealthy"),
+  const { found, problems, service } = report
+  return [
+    isHealthy(report) ? out.green("healthy") : out.red("unhealthy"),
     ...problems.map((problem) => `  ${problem}`),
+    ...(service?.health.reasons ?? []).map(({ detail }) => `  ${detail}`),
     "",
+    ...(service === undefined ? [] : [...serviceLines(service, now, out), ""]),
     ...facts(databaseFacts(report), out),
     ...(found === undefined ? [] : ["", ...tableLines(found.statistics, session)]),
     ...(found === undefined ? [] : jobLines(found.statistics, session)),
@@ -201,8 +224,12 @@ const print = (report: Report, session: Session): Effect.Effect<void> => {
       ? []
       : ["", ...found.capabilities.notes.map((text) => out.dim(`note: ${text}`))])
   ]
-  return Output.writeLine(lines.join("\n"))
 }
+
+const print = (report: Report, session: Session): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Output.writeLine(reportLines(report, session, BigInt(now) * UnixNanos.PerMilli).join("\n"))
+  )
 
 const foundJson = ({ capabilities, statistics }: Found): object => {
   const iso = isoFormatter()
@@ -258,8 +285,9 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
 const printJson = (report: Report): Effect.Effect<void> =>
   Output.writeLine(
     JSON.stringify({
-      healthy: report.problems.length === 0,
+      healthy: isHealthy(report),
       problems: report.problems,
+      service: report.service ?? null,
       database: report.kind,
       data_dir: report.dataDir ?? null,
       migrations: migrationsJson(report.migrations),
@@ -268,10 +296,29 @@ const printJson = (report: Report): Effect.Effect<void> =>
     })
   )
 
-export const status = (session: Session): Action =>
+/** Puts the cursor where the picture before began, and removes what is below it. */
+const again = (lines: number): string => `\u001b[${lines}A\u001b[J`
+
+/** Shows the service again and again, until interrupted; a terminal gets one picture, anything else one after the other. */
+const watchService = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig) {
+  const place = yield* controlPlaceOrNone(session, loaded)
+  let shown = 0
+  const look = Effect.gen(function* () {
+    const service = yield* serviceStatus(place)
+    if (session.json) return yield* Output.writeLine(JSON.stringify({ service: service ?? null }))
+    const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+    const lines = service === undefined ? ["no service runs"] : watchedLines(service, now, session.out)
+    yield* Output.write(`${shown > 0 && process.stdout.isTTY ? again(shown) : ""}${lines.join("\n")}\n`)
+    shown = lines.length
+  })
+  return yield* Effect.forever(Effect.andThen(look, Effect.sleep("1 second")))
+})
+
+export const status = (session: Session, options: Options): Action =>
   Effect.gen(function* () {
     const loaded = yield* loadConfig(session)
+    if (options.watch) return yield* watchService(session, loaded)
     const report = yield* inspect(session, loaded)
     yield* session.json ? printJson(report) : print(report, session)
-    if (report.problems.length > 0) return yield* unhealthy
+    if (!isHealthy(report)) return yield* unhealthy
   })
