@@ -42,7 +42,7 @@ const execute = (server: ServerAddress, statement: string) =>
   })
 
 /** A new database on a server that is there, removed at the end. */
-export const databaseOn = (url: string) =>
+const databaseOn = (url: string) =>
   Effect.gen(function* () {
     const server = yield* Effect.flatMap(parse(url), negotiate)
     const database = `bench_${crypto.randomUUID().replaceAll("-", "")}`
@@ -52,16 +52,14 @@ export const databaseOn = (url: string) =>
     return { ...server, database }
   })
 
-const url = process.env.DM_BENCH_URL ?? ""
+/** The server of `DM_BENCH_URL`; empty where it names none. */
+export const named = process.env.DM_BENCH_URL ?? ""
 
-/** Whether the server is the embedded one. */
-export const isEmbedded = url === ""
-
-/** The database, for as long as the scope lives. */
-export const database = Effect.suspend(() => (isEmbedded ? embedded : databaseOn(url)))
+/** A database on a server, or on the embedded one where `url` is empty, for as long as the scope lives. */
+export const database = (url: string = named) => (url === "" ? embedded : databaseOn(url))
 
 /** One line about the server: what it is, and the settings that a figure depends on. */
-export const describe = (sql: pg.Client): Promise<string> =>
+export const describe = (sql: pg.Client, isEmbedded: boolean): Promise<string> =>
   sql
     .query<{ readonly line: string }>(
       `SELECT concat_ws(', ', 'PostgreSQL ' || split_part(current_setting('server_version'), ' ', 1),

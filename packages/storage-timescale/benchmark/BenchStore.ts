@@ -23,17 +23,20 @@ const client = (address: ServerAddress) =>
     (made) => Effect.promise(() => made.end())
   )
 
-/** Work with an empty store on the server of `BenchDatabase`, which is told first. */
-export const withBenchStore = (work: (bench: BenchStore) => Promise<void>): Promise<void> =>
+/** Work with an empty store on the server of `BenchDatabase`, or another one; which one is told first. */
+export const withBenchStore = (
+  work: (bench: BenchStore) => Promise<void>,
+  url: string = BenchDatabase.named
+): Promise<void> =>
   Effect.runPromise(
     Effect.scoped(
       Effect.gen(function* () {
-        const address = yield* BenchDatabase.database
-        const options = { server: address, embedded: BenchDatabase.isEmbedded, migrate: "auto" } as const
+        const address = yield* BenchDatabase.database(url)
+        const options = { server: address, embedded: url === "", migrate: "auto" } as const
         const context = yield* Layer.build(TimescaleStore.layer(options))
         const store = yield* Effect.provide(MarketStore, context)
         const sql = yield* client(address)
-        console.log(yield* Effect.promise(() => BenchDatabase.describe(sql)))
+        console.log(yield* Effect.promise(() => BenchDatabase.describe(sql, url === "")))
         yield* Effect.promise(() => work({ store, sql, address }))
       })
     ).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
