@@ -1,47 +1,46 @@
-/** An embedded server and a store on it, for as long as a benchmark takes. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+/** A store in a database of its own, for as long as a benchmark takes. */
 import { type ListingClaim, MarketStore, UnixNanos } from "@data-manager/core"
-import { Effect, Exit, Layer, References, Scope } from "effect"
+import { Effect, Layer, References } from "effect"
 import pg from "pg"
-import { EmbeddedServer } from "../src/embedded/index.ts"
 import { TimescaleStore } from "../src/index.ts"
-import { clientConfig } from "../src/PgServer.ts"
+import { clientConfig, type ServerAddress } from "../src/PgServer.ts"
+import * as BenchDatabase from "./BenchDatabase.ts"
 
 /** What a benchmark works with. */
 export interface BenchStore {
   readonly store: MarketStore["Service"]
   readonly sql: pg.Client
+  readonly address: ServerAddress
 }
 
-/** Work with an empty store on a server with its ordinary settings. */
-export const withBenchStore = async (work: (bench: BenchStore) => Promise<void>): Promise<void> => {
-  const root = mkdtempSync(join(tmpdir(), "dm-bench-"))
-  // Started as root, the server runs as another user, who must get through.
-  chmodSync(root, 0o755)
-  const dataDir = join(root, "data")
-  const scope = Effect.runSync(Scope.make())
-  try {
-    const server = await Effect.runPromise(
-      Scope.provide(EmbeddedServer.acquire({ dataDir, linger: "1 minute" }), scope)
-    )
-    const context = await Effect.runPromise(
-      Scope.provide(Layer.build(TimescaleStore.layer({ server, embedded: true, migrate: "auto" })), scope)
-    )
-    const sql = new pg.Client(clientConfig(server))
-    await sql.connect()
-    try {
-      await work({ store: Effect.runSync(Effect.provide(MarketStore, context)), sql })
-    } finally {
-      await sql.end()
-    }
-  } finally {
-    await Effect.runPromise(Scope.close(scope, Exit.void))
-    await Effect.runPromise(EmbeddedServer.stop(dataDir, { force: true }))
-    rmSync(root, { recursive: true, force: true })
-  }
-}
+const client = (address: ServerAddress) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const made = new pg.Client(clientConfig(address))
+      await made.connect()
+      return made
+    }),
+    (made) => Effect.promise(() => made.end())
+  )
+
+/** Work with an empty store on the server of `BenchDatabase`, or another one; which one is told first. */
+export const withBenchStore = (
+  work: (bench: BenchStore) => Promise<void>,
+  url: string = BenchDatabase.named
+): Promise<void> =>
+  Effect.runPromise(
+    Effect.scoped(
+      Effect.gen(function* () {
+        const address = yield* BenchDatabase.database(url)
+        const options = { server: address, embedded: url === "", migrate: "auto" } as const
+        const context = yield* Layer.build(TimescaleStore.layer(options))
+        const store = yield* Effect.provide(MarketStore, context)
+        const sql = yield* client(address)
+        console.log(yield* Effect.promise(() => BenchDatabase.describe(sql, url === "")))
+        yield* Effect.promise(() => work({ store, sql, address }))
+      })
+    ).pipe(Effect.provideService(References.MinimumLogLevel, "Error"))
+  )
 
 /** Runs an effect with the store of a benchmark, without its log. */
 export const runWith = <A, E>(

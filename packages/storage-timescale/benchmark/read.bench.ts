@@ -1,28 +1,23 @@
 /**
  * What it costs to read a symbol-day back: `readTrades` into columns, against a COPY of the same rows with its bytes
- * thrown away and against the driver's row objects; and what the `trades` view costs beside its base table. Interleaved,
- * on an embedded server with its ordinary settings; medians.
+ * thrown away and against the driver's row objects; and what the `trades` view costs beside its base table. Interleaved;
+ * medians. On which server: see `BenchDatabase.ts`.
  *
  *     npm run bench -- storage-timescale/read [-- --rows=1000000 --rounds=5]
  */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import {
   batchContext,
   type Instrument,
   type ListingClaim,
-  MarketStore,
+  type MarketStore,
   TradeKey,
   tradeBuilder,
   UnixNanos
 } from "@data-manager/core"
-import { Effect, Exit, Layer, Scope, Stream } from "effect"
-import pg from "pg"
+import { Effect, Stream } from "effect"
+import type pg from "pg"
 import { to as copyTo } from "pg-copy-streams"
-import { EmbeddedServer } from "../src/embedded/index.ts"
-import { TimescaleStore } from "../src/index.ts"
-import { clientConfig } from "../src/PgServer.ts"
+import { type BenchStore, runWith, withBenchStore } from "./BenchStore.ts"
 
 const flag = (name: string, fallback: number): number => {
   const found = process.argv.find((argument) => argument.startsWith(`--${name}=`))
@@ -38,10 +33,6 @@ const day = UnixNanos.parse("2024-03-05")!
 const range = { start: day, end: day + UnixNanos.PerDay }
 const dataset = "BENCH.READ"
 
-const root = mkdtempSync(join(tmpdir(), "dm-bench-"))
-// Started as root, the server runs as another user, who must get through.
-chmodSync(root, 0o755)
-const scope = await Effect.runPromise(Scope.make())
 const times = new Map<string, Array<number>>()
 
 const timed = async (name: string, work: () => Promise<unknown>): Promise<void> => {
@@ -169,17 +160,8 @@ const compare = (what: string, yardstick: string, bound: number, kind: "at least
   if (!isMet) process.exitCode = 1
 }
 
-try {
-  const server = await Effect.runPromise(
-    Scope.provide(EmbeddedServer.acquire({ dataDir: join(root, "data"), linger: "1 minute" }), scope)
-  )
-  const context = await Effect.runPromise(
-    Scope.provide(Layer.build(TimescaleStore.layer({ server, embedded: true, migrate: "auto" })), scope)
-  )
-  const store = await Effect.runPromise(Effect.provide(MarketStore, context))
-  const instruments = await Effect.runPromise(prepare(store))
-  const client = new pg.Client(clientConfig(server))
-  await client.connect()
+const measure = async ({ store, sql: client }: BenchStore): Promise<void> => {
+  const instruments = await runWith(store, prepare(store))
   await client.query("SET timezone = 'UTC'")
   await client.query("VACUUM ANALYZE")
   for (let round = 0; round <= rounds; round++) {
@@ -188,7 +170,6 @@ try {
     if (round === 0) times.clear()
     globalThis.gc?.()
   }
-  await client.end()
   speed("into columns", rows)
   speed("101 instruments merged", rows + Others * rowsOfOther)
   speed("COPY, bytes discarded", rows)
@@ -202,8 +183,6 @@ try {
   compare("into columns", "row objects", 3, "at least")
   compare("view, all columns", "table, all columns", 1.5, "at most")
   compare("view, four columns", "table, four exact values", 1.5, "at most")
-} finally {
-  await Effect.runPromise(Scope.close(scope, Exit.void))
-  await Effect.runPromise(EmbeddedServer.stop(join(root, "data"), { force: true }))
-  rmSync(root, { recursive: true, force: true })
 }
+
+await withBenchStore(measure)

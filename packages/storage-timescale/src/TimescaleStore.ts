@@ -71,11 +71,14 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
   const total = Math.max(FEWEST_WRITERS + 2, options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)
   const writers = Math.min(MOST_WRITERS, Math.max(FEWEST_WRITERS, Math.floor(total / 3)))
   const writing = yield* openPool(options.server, "dm-writer", writers)
-  const capabilities = yield* Capabilities.detect(writing, options.embedded ?? false)
+  const detect = Capabilities.detect(writing, options.embedded ?? false)
+  const found = yield* detect
   const migrations = Migrations.make(writing, options.settings)
   // A server that takes no writes is read as it is.
-  if (options.migrate === "auto" && !capabilities.readOnly) yield* migrations.up()
+  if (options.migrate === "auto" && !found.readOnly) yield* migrations.up()
   else yield* Migrations.requireNewest(writing)
+  // Migrating can make the extension in this database.
+  const capabilities = options.migrate === "auto" ? yield* detect : found
   const reading = yield* openPool(options.server, "dm-reader", total - writers)
   const partitions = Partitions.make(writing)
   const store: MarketStore["Service"] = {

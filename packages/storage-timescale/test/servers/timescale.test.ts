@@ -169,6 +169,32 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
     assert.deepStrictEqual(bars, rows)
   })
 
+  it("takes quotes, books and bars that are compressed once more, and keeps bounds beside their segments alone", async (context) => {
+    if (!isCommunity) return context.skip("this edition does not compress")
+    const market = await instruments(store, [[2, 0]])
+    const options = { context: market.context, instruments: market.ids, rows: 200, start }
+    const batches = [
+      BatchArbitrary.quotes(new SeededRandom(1), { ...options, schema: "mbp-1" }),
+      BatchArbitrary.books(new SeededRandom(2), { ...options, schema: "mbp-10" }),
+      BatchArbitrary.bars(new SeededRandom(3), { ...options, seconds: 60 })
+    ]
+    await store.run(appendAll(store.writer, batches))
+    for (const table of ["quote", "book", "bar"])
+      await store.sql(`SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('${table}') c`)
+    const again = await store.run(appendAll(store.writer, batches))
+    assert.deepStrictEqual(
+      again.map(({ inserted, duplicates }) => [inserted, duplicates]),
+      batches.map(({ length }) => [0, length])
+    )
+    const kept = await store.sql<{ readonly name: string }>(
+      `SELECT DISTINCT a.attname AS name FROM _timescaledb_catalog.compression_settings s
+       JOIN pg_attribute a ON a.attrelid = s.compress_relid WHERE a.attname LIKE '\\_ts\\_meta%'`
+    )
+    const names = kept.map(({ name }) => name).join(" ")
+    assert.match(names, /_ts_meta_min_1/)
+    assert.notMatch(names, /bloom/)
+  })
+
   it("tells the server what to do by itself, and follows when that changes", async (context) => {
     if (!isCommunity) return context.skip("this edition has no jobs")
     const jobs = () =>
