@@ -13,7 +13,8 @@ export interface BenchStore {
   readonly address: ServerAddress
 }
 
-const client = (address: ServerAddress) =>
+/** A connection of its own, for as long as the scope lives. */
+export const connect = (address: ServerAddress) =>
   Effect.acquireRelease(
     Effect.promise(async () => {
       const made = new pg.Client(clientConfig(address))
@@ -35,7 +36,7 @@ export const withBenchStore = (
         const options = { server: address, embedded: url === "", migrate: "auto" } as const
         const context = yield* Layer.build(TimescaleStore.layer(options))
         const store = yield* Effect.provide(MarketStore, context)
-        const sql = yield* client(address)
+        const sql = yield* connect(address)
         console.log(yield* Effect.promise(() => BenchDatabase.describe(sql, url === "")))
         yield* Effect.promise(() => work({ store, sql, address }))
       })
@@ -69,11 +70,23 @@ export const claimOf = (dataset: string, index: number): ListingClaim => ({
 export const median = (values: ReadonlyArray<number>): number =>
   values.toSorted((a, b) => a - b)[values.length >> 1]!
 
-/** Prints a figure beside its target; a missed one makes the exit code 1. */
-export const check = (what: string, value: number, unit: string, most: number): void => {
-  const isMet = value <= most
+/** A number on the command line, `--name=10`. */
+export const option = (name: string, fallback: number): number => {
+  const found = process.argv.find((argument) => argument.startsWith(`--${name}=`))
+  return found === undefined ? fallback : Number(found.slice(name.length + 3))
+}
+
+const judge = (what: string, value: number, unit: string, bound: string, isMet: boolean): void => {
   console.log(
-    `${what.padEnd(62)} ${value.toFixed(2).padStart(8)} ${unit} (at most ${most}) ${isMet ? "ok" : "MISSED"}`
+    `${what.padEnd(62)} ${value.toFixed(2).padStart(8)} ${unit} (${bound}) ${isMet ? "ok" : "MISSED"}`
   )
   if (!isMet) process.exitCode = 1
 }
+
+/** Prints a figure beside its target; a missed one makes the exit code 1. */
+export const check = (what: string, value: number, unit: string, most: number): void =>
+  judge(what, value, unit, `at most ${most}`, value <= most)
+
+/** The same where more is better. */
+export const checkLeast = (what: string, value: number, unit: string, least: number): void =>
+  judge(what, value, unit, `at least ${least}`, value >= least)
