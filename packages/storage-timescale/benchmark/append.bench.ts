@@ -13,7 +13,7 @@ import { chmodSync, closeSync, createReadStream, openSync, writeSync } from "nod
 import { join } from "node:path"
 import { promisify } from "node:util"
 import type { TradeBatch } from "@data-manager/core"
-import { Effect, Redacted, References } from "effect"
+import { Effect, Redacted } from "effect"
 import type pg from "pg"
 import * as Append from "../src/Append.ts"
 import { scan } from "../src/BatchScan.ts"
@@ -27,7 +27,7 @@ import { barColumns } from "../src/Rollup.ts"
 import { RowWriter } from "../src/RowWriter.ts"
 import * as Aggregates from "../src/timescale/Aggregates.ts"
 import * as BenchDatabase from "./BenchDatabase.ts"
-import { checkLeast, connect, median, option } from "./BenchStore.ts"
+import { checkLeast, connect, main, median, option, quiet } from "./BenchStore.ts"
 import * as OriginalTable from "./OriginalTable.ts"
 import { type DayOptions, feeds, provider, sessionOf, TradingDay } from "./TradingDay.ts"
 
@@ -160,13 +160,11 @@ const psql = async (bench: Bench, order: Order, table: string, script?: string):
   )
 }
 
-const quiet = Effect.provideService(References.MinimumLogLevel, "Error")
-
 /** What `append` takes, in one run of segments. The batches are made outside of the measurement. */
 const append = async (bench: Bench, order: Order, rollups: boolean): Promise<number> => {
   const store = Append.make(bench.pool, Partitions.make(bench.pool), { rollups })
   const { dataset } = feeds.equities
-  const { id } = await Effect.runPromise(
+  const { id } = await quiet(
     Ledger.make(bench.pool).beginRun({ kind: "import", source: "bench", provider, dataset })
   )
   let taken = 0
@@ -176,9 +174,7 @@ const append = async (bench: Bench, order: Order, rollups: boolean): Promise<num
       (segment + 1) * Segment < Rows
         ? []
         : bench.ids.map((instrument) => ({ instrument, schema: "trades" as const, range: sessionOf() }))
-    taken += await seconds(() =>
-      Effect.runPromise(quiet(store.append(batch, { run: id, segment, coverage })))
-    )
+    taken += await seconds(() => quiet(store.append(batch, { run: id, segment, coverage })))
     segment += 1
   }
   return taken
@@ -323,7 +319,7 @@ const report = (rates: ReadonlyMap<string, number>): void => {
         )
 }
 
-const main = Effect.gen(function* () {
+const work = Effect.gen(function* () {
   const bench = yield* prepare
   console.log(
     `${Rows.toLocaleString("en")} trades of ${Symbols.toLocaleString("en")} symbols, segments of ${Segment.toLocaleString("en")}, ` +
@@ -332,4 +328,4 @@ const main = Effect.gen(function* () {
   report(yield* Effect.promise(() => measure(bench)))
 })
 
-await Effect.runPromise(quiet(Effect.scoped(main)))
+await main(work)
