@@ -10,10 +10,14 @@ import { prepare, run } from "./toolchain.mjs"
 
 const SKIPPED = 77
 
-/** Runs `tests` with the URL of a new server and answers with the exit code of the whole. */
-export const onServer = async (timescale, tests, { ci, report, say = console.log }) => {
+/** Runs `tests` with the URL of a new server and answers with the exit code of the whole. `settings` go to the server. */
+export const onServer = async (
+  timescale,
+  tests,
+  { ci, report, settings, name = "test:timescale", say = console.log }
+) => {
   const skip = (reason) => {
-    say(`test:timescale: skipped, ${reason}`)
+    say(`${name}: skipped, ${reason}`)
     if (report !== undefined) writeFileSync(report, JSON.stringify({ skipped: reason }))
     return ci ? SKIPPED : 0
   }
@@ -31,8 +35,8 @@ export const onServer = async (timescale, tests, { ci, report, say = console.log
   try {
     const options = { signal: stopping.signal }
     const folder = await timescale.provideFolder(options)
-    server = await timescale.startServer(folder, options)
-    say(`test:timescale: ${timescale.describeFolder(folder)}, process ${server.pid}`)
+    server = await timescale.startServer(folder, { ...options, settings })
+    say(`${name}: ${timescale.describeFolder(folder)}, process ${server.pid}`)
     const ended = await tests(server.url)
     return code ?? ended
   } catch (error) {

@@ -35,7 +35,7 @@ const makeLimitMs = 600_000
 const startLimitMs = 60_000
 const stopLimitMs = 15_000
 
-const settings = {
+const forTests = {
   listen_addresses: "",
   shared_preload_libraries: "timescaledb",
   "timescaledb.telemetry_level": "off",
@@ -323,11 +323,12 @@ const stopServer = async (server) => {
 }
 
 /**
- * Starts a server with an empty cluster. `stop` ends it and removes its data.
+ * Starts a server with an empty cluster. `stop` ends it and removes its data. `settings` beside those for tests, instead of
+ * them where they have the same name.
  *
  * @returns {Promise<{ url: string, pid: number, stop: () => Promise<void> }>}
  */
-export const startServer = async (folder, { signal } = {}) => {
+export const startServer = async (folder, { signal, settings = {} } = {}) => {
   // The path of a unix socket may have 107 characters.
   const runs = join(folder, "run")
   removeLeftovers(runs, "dm-")
@@ -354,7 +355,7 @@ export const startServer = async (folder, { signal } = {}) => {
       "--locale=C"
     ]
     await output("chroot", asNobody(folder, `${BIN}/initdb`, ...cluster, "--no-sync"), { env, signal })
-    const options = Object.entries({ ...settings, unix_socket_directories: inside })
+    const options = Object.entries({ ...forTests, ...settings, unix_socket_directories: inside })
     const argv = options.flatMap(([name, value]) => ["-c", `${name}=${value}`])
     const written = openSync(log, "w")
     server = spawn("chroot", asNobody(folder, `${BIN}/postgres`, "-D", `${inside}/data`, ...argv), {

@@ -1,21 +1,23 @@
 /**
- * What it costs to store trades: `append` with ledger and coverage in its transactions, against psql copying the same rows,
- * encoded beforehand, into the same table. Both without bars and day counts, and both with them: psql's are made by SQL
- * out of the rows that it copied. Interleaved, on an embedded server with its ordinary settings (fsync on).
+ * What it costs to store trades, several ways in turns: `append` with ledger and coverage in its transactions; psql copying the
+ * same rows, encoded beforehand, into the same table; into a heap without any index, which is the limit of the server; and the
+ * original way (`OriginalTable.ts`). In time order and symbol by symbol; without bars and with them; as new rows, and once
+ * more as duplicates. psql's bars are made by SQL out of the rows that it copied.
  *
- *     npm run bench -- storage-timescale/append [-- --rows=10000000 --segment=262144 --rounds=3]
+ *     npm run bench -- storage-timescale/append [-- --rows=10000000 --segment=262144 --rounds=3 --symbols=20000]
+ *
+ * On which server: see `BenchDatabase.ts`.
  */
 import { execFile, spawnSync } from "node:child_process"
-import { chmodSync, createReadStream, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { chmodSync, closeSync, createReadStream, openSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { type BatchContext, batchContext, type TradeBatch, TradeKey, tradeBuilder } from "@data-manager/core"
-import { Effect, Exit, Redacted, References, Scope } from "effect"
+import type { TradeBatch } from "@data-manager/core"
+import { Effect, Redacted } from "effect"
+import type pg from "pg"
 import * as Append from "../src/Append.ts"
 import { scan } from "../src/BatchScan.ts"
 import { columnsOf, encode, MaxRowBytes } from "../src/CopyEncoder.ts"
-import { EmbeddedServer } from "../src/embedded/index.ts"
 import * as Ledger from "../src/Ledger.ts"
 import * as Migrations from "../src/Migrations.ts"
 import * as Partitions from "../src/Partitions.ts"
@@ -23,91 +25,28 @@ import * as PgPool from "../src/PgPool.ts"
 import { clientConfig, type ServerAddress } from "../src/PgServer.ts"
 import { barColumns } from "../src/Rollup.ts"
 import { RowWriter } from "../src/RowWriter.ts"
+import * as Aggregates from "../src/timescale/Aggregates.ts"
+import * as BenchDatabase from "./BenchDatabase.ts"
+import { checkLeast, connect, main, median, option, quiet } from "./BenchStore.ts"
+import * as OriginalTable from "./OriginalTable.ts"
+import { type DayOptions, feeds, provider, sessionOf, TradingDay } from "./TradingDay.ts"
 
-const option = (name: string, fallback: number): number => {
-  const found = process.argv.find((argument) => argument.startsWith(`--${name}=`))
-  return found === undefined ? fallback : Number(found.slice(name.length + 3))
-}
 const Rows = option("rows", 2_000_000)
 const Segment = option("segment", 262_144)
 const Rounds = option("rounds", 1)
-const SymbolCounts = [option("symbols", 0)]
-  .filter((count) => count > 0)
-  .concat(option("symbols", 0) > 0 ? [] : [200, 20_000])
+const Symbols = option("symbols", 20_000)
+/** Rows of the original way: its speed falls with the size of its indexes, so that fewer rows are in its favour. */
+const OriginalRows = Math.min(Rows, option("original", 200_000))
 
-const dayStart = BigInt(Date.parse("2026-01-05T14:30:00Z")) * 1_000_000n
-const dayNanos = 6.5 * 3600 * 1e9
-
-/** A trading day: symbols by Zipf's law, prices that walk in ticks of 0.01, as Databento delivers them. */
-class Day {
-  readonly #symbols: number
-  readonly #pick: Uint32Array
-  readonly #ticks: Float64Array
-  readonly #firstId: number
-  #seed = 1
-  #row = 0
-
-  constructor(symbols: number, firstId: number) {
-    this.#symbols = symbols
-    this.#firstId = firstId
-    this.#ticks = new Float64Array(symbols).fill(10_000)
-    const weights = Float64Array.from({ length: symbols }, (_, i) => 1 / (i + 1))
-    const total = weights.reduce((sum, weight) => sum + weight, 0)
-    this.#pick = new Uint32Array(1 << 16)
-    let at = 0
-    let reached = 0
-    for (let i = 0; i < symbols; i++) {
-      reached += (weights[i]! / total) * this.#pick.length
-      while (at < Math.min(reached, this.#pick.length)) this.#pick[at++] = i
-    }
-  }
-
-  #random(): number {
-    this.#seed = (Math.imul(this.#seed, 1664525) + 1013904223) | 0
-    return this.#seed >>> 0
-  }
-
-  /** The next trades; the same ones in every run. */
-  next(context: BatchContext, rows: number): TradeBatch {
-    const builder = tradeBuilder(context, rows)
-    const { columns: c } = builder
-    const step = dayNanos / Rows
-    for (; builder.length < rows; builder.length++) {
-      const i = builder.length
-      const pick = this.#random() >>> 16
-      // Symbols too rare for the table share a fifth of the rows.
-      const symbol = this.#random() % 5 === 0 ? this.#random() % this.#symbols : this.#pick[pick]!
-      this.#ticks[symbol]! += (this.#random() >>> 30) - 1
-      const time = dayStart + BigInt(Math.floor(this.#row * step)) + BigInt(this.#random() % 1000)
-      c.tsEvent[i] = time
-      c.tsRecv[i] = time + 150_000n
-      c.tradeKey[i] = TradeKey.make(1 + (symbol % 4), this.#row, 0)
-      c.price[i] = BigInt(this.#ticks[symbol]!) * 10_000_000n
-      c.priceExponent[i] = -9
-      c.size[i] = BigInt(1 + (this.#random() % 500))
-      c.instrument[i] = this.#firstId + symbol
-      c.tsInDelta[i] = 12_000
-      c.publisher[i] = 1 + (symbol % 4)
-      c.side[i] = this.#random() % 3
-      c.flags[i] = 128
-      this.#row += 1
-    }
-    return builder.flush()
-  }
-}
-
-const context = batchContext({ provider: "bench", dataset: "BENCH" })
-
-const segments = function* (day: Day): Generator<TradeBatch> {
-  for (let left = Rows; left > 0; left -= Segment) yield day.next(context, Math.min(left, Segment))
-}
+type Order = "time" | "symbol"
+const orders: ReadonlyArray<Order> = ["time", "symbol"]
 
 /** Writes the rows as one COPY file. */
-const writeFile = (path: string, day: Day): void => {
+const writeFile = (path: string, day: TradingDay): void => {
   const file = openSync(path, "w")
   const writer = new RowWriter(MaxRowBytes)
   let isFirst = true
-  for (const batch of segments(day)) {
+  for (const batch of day.batches(Segment)) {
     const found = scan(batch)
     const scales = {
       price: new Int8Array(found.series.length).fill(2),
@@ -121,10 +60,13 @@ const writeFile = (path: string, day: Day): void => {
     isFirst = false
   }
   writeSync(file, Buffer.from([255, 255]))
+  closeSync(file)
+  chmodSync(path, 0o644)
 }
 
 const hasPsql = spawnSync("psql", ["--version"]).status === 0
-const statement = `COPY trade (${columnsOf.trades.join(", ")}) FROM STDIN (FORMAT binary)`
+const copyInto = (table: string): string =>
+  `COPY ${table} (${columnsOf.trades.join(", ")}) FROM STDIN (FORMAT binary)`
 
 /** The bars and counts as SQL makes them out of the rows, the cheapest way that is as exact. */
 const sqlRollups = `
@@ -166,18 +108,16 @@ const sqlRollups = `
 interface Bench {
   readonly address: ServerAddress
   readonly pool: PgPool.PgPool
-  readonly file: string
-  readonly firstId: number
-  readonly symbols: number
+  readonly sql: pg.Client
+  readonly folder: string
+  /** Instruments, the most traded one first. */
+  readonly ids: ReadonlyArray<number>
+  /** The server keeps the bars by itself. */
+  readonly isAggregated: boolean
 }
 
-/** Empties what the runs write. */
-const clear = async ({ pool }: Bench): Promise<void> => {
-  await Effect.runPromise(
-    pool.query("TRUNCATE trade, bar_1m, bar_1h, bar_1d, row_days, ingest_runs, ingest_segments, coverage")
-  )
-  await Effect.runPromise(pool.query("CHECKPOINT"))
-}
+const dayOf = ({ ids }: Bench, order: Order, rows = Rows): DayOptions => ({ rows, ids, order })
+const fileOf = ({ folder }: Bench, order: Order): string => join(folder, `${order}.bin`)
 
 /** The address as libpq's environment: a password does not belong on a command line. */
 const environmentOf = (address: ServerAddress): Record<string, string> => ({
@@ -185,126 +125,207 @@ const environmentOf = (address: ServerAddress): Record<string, string> => ({
   PGPORT: String(address.port),
   PGDATABASE: address.database,
   PGUSER: address.user,
+  PGSSLMODE: address.ssl.mode,
   PGPASSWORD: address.password === undefined ? "" : Redacted.value(address.password)
 })
 
-/** Seconds that psql needs. */
-const psql = async (bench: Bench, rollups: boolean): Promise<number> => {
+const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   const from = performance.now()
-  if (hasPsql) {
-    const commands = ["-c", `\\${statement.toLowerCase().replace("stdin", `'${bench.file}'`)}`]
-    if (rollups) commands.push("-c", sqlRollups)
-    await promisify(execFile)("psql", ["-qX", "-v", "ON_ERROR_STOP=1", ...commands], {
-      env: { ...process.env, ...environmentOf(bench.address) }
-    })
-  } else {
-    const chunks: Array<Uint8Array> = []
-    for await (const chunk of createReadStream(bench.file, { highWaterMark: 512 * 1024 })) chunks.push(chunk)
-    const copied = performance.now()
-    await Effect.runPromise(
-      bench.pool.transaction("copy", (connection) =>
-        Effect.flatMap(connection.copyIn(statement, chunks), () =>
-          rollups ? connection.script(sqlRollups) : Effect.void
-        )
-      )
-    )
-    return (performance.now() - copied) / 1000
-  }
+  await work()
   return (performance.now() - from) / 1000
 }
 
-/** Seconds inside `append`. The batches are made outside of the measurement. */
-const append = async (bench: Bench, rollups: boolean): Promise<number> => {
-  const partitions = Partitions.make(bench.pool)
-  const store = Append.make(bench.pool, partitions, { rollups })
-  const { id } = await Effect.runPromise(
-    Ledger.make(bench.pool).beginRun({ kind: "import", source: "bench", provider: "bench", dataset: "BENCH" })
-  )
-  let seconds = 0
-  let segment = 0
-  for (const batch of segments(new Day(bench.symbols, bench.firstId))) {
-    const isLast = (segment + 1) * Segment >= Rows
-    const coverage = isLast
-      ? Array.from({ length: bench.symbols }, (_, i) => ({
-          instrument: bench.firstId + i,
-          schema: "trades" as const,
-          range: { start: dayStart, end: dayStart + BigInt(dayNanos) }
-        }))
-      : []
-    const from = performance.now()
-    const result = await Effect.runPromise(store.append(batch, { run: id, segment, coverage }))
-    seconds += (performance.now() - from) / 1000
-    if (result.inserted !== batch.length) throw new Error("rows were not inserted")
-    segment += 1
+/** What psql needs to copy the file of an order into a table, and to run a script then. */
+const psql = async (bench: Bench, order: Order, table: string, script?: string): Promise<number> => {
+  const file = fileOf(bench, order)
+  if (hasPsql) {
+    const copy = `\\${copyInto(table).toLowerCase().replace("stdin", `'${file}'`)}`
+    const commands = ["-c", copy, ...(script === undefined ? [] : ["-c", script])]
+    return seconds(() =>
+      promisify(execFile)("psql", ["-qX", "-v", "ON_ERROR_STOP=1", ...commands], {
+        env: { ...process.env, ...environmentOf(bench.address) }
+      })
+    )
   }
-  return seconds
-}
-
-const makeInstruments = async (pool: PgPool.PgPool, symbols: number): Promise<number> => {
-  const rows = await Effect.runPromise(
-    pool.query<{ readonly id: number }>(
-      `WITH d AS (INSERT INTO datasets (provider, name) VALUES ('bench', 'BENCH')
-                  ON CONFLICT (provider, name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
-       INSERT INTO instruments (dataset_id, symbol, price_scale, size_scale, price_unit, size_unit)
-       SELECT d.id, 'BENCH:S' || n, 2, 0, 0.01, 1 FROM d, generate_series(1, ${symbols}) n RETURNING id`
+  const chunks: Array<Uint8Array> = []
+  for await (const chunk of createReadStream(file, { highWaterMark: 512 * 1024 })) chunks.push(chunk)
+  return seconds(() =>
+    Effect.runPromise(
+      bench.pool.transaction("copy", (connection) =>
+        Effect.flatMap(connection.copyIn(copyInto(table), chunks), () =>
+          script === undefined ? Effect.void : connection.script(script)
+        )
+      )
     )
   )
-  return rows.reduce((least, row) => Math.min(least, row.id), Number.POSITIVE_INFINITY)
 }
 
-const median = (values: ReadonlyArray<number>): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1]!
-const rate = (seconds: number): string =>
-  Math.round(Rows / seconds)
-    .toLocaleString("en")
-    .padStart(11)
-
-const main = Effect.gen(function* () {
-  const root = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const made = mkdtempSync(join(tmpdir(), "dm-append-"))
-      chmodSync(made, 0o755)
-      return made
-    }),
-    (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+/** What `append` takes, in one run of segments. The batches are made outside of the measurement. */
+const append = async (bench: Bench, order: Order, rollups: boolean): Promise<number> => {
+  const store = Append.make(bench.pool, Partitions.make(bench.pool), { rollups })
+  const { dataset } = feeds.equities
+  const { id } = await quiet(
+    Ledger.make(bench.pool).beginRun({ kind: "import", source: "bench", provider, dataset })
   )
-  const address = yield* EmbeddedServer.acquire({ dataDir: join(root, "data"), linger: "0 seconds" })
+  let taken = 0
+  let segment = 0
+  for (const batch of new TradingDay(dayOf(bench, order)).batches(Segment)) {
+    const coverage =
+      (segment + 1) * Segment < Rows
+        ? []
+        : bench.ids.map((instrument) => ({ instrument, schema: "trades" as const, range: sessionOf() }))
+    taken += await seconds(() => quiet(store.append(batch, { run: id, segment, coverage })))
+    segment += 1
+  }
+  return taken
+}
+
+/** One way of storing the rows. */
+interface Way {
+  readonly name: string
+  /** Seconds for `rows` of an order. */
+  readonly run: (bench: Bench, order: Order) => Promise<number>
+  /** Rows that it stores. Default all. */
+  readonly rows?: number | undefined
+  /** Where it begins with what the way before it left. Default false: with empty tables. */
+  readonly follows?: boolean | undefined
+  /** Servers on which it is possible. Default all. */
+  readonly suits?: ((bench: Bench) => boolean) | undefined
+}
+
+const limit: Way = { name: "heap without index, psql", run: (bench, order) => psql(bench, order, "heap") }
+const copied: Way = { name: "same table, psql", run: (bench, order) => psql(bench, order, "trade") }
+const appended: Way = { name: "append", run: (bench, order) => append(bench, order, false) }
+const repeated: Way = {
+  name: "append, every row a duplicate",
+  run: (bench, order) => append(bench, order, false),
+  follows: true
+}
+const withBars: Way = { name: "append with bars", run: (bench, order) => append(bench, order, true) }
+const copiedWithBars: Way = {
+  name: "same table, psql, bars by SQL",
+  run: (bench, order) => psql(bench, order, "trade", sqlRollups),
+  suits: ({ isAggregated }) => !isAggregated
+}
+const original: Way = {
+  name: "original way",
+  rows: OriginalRows,
+  run: async (bench) => {
+    const values = [...new TradingDay(dayOf(bench, "time", OriginalRows)).batches(OriginalRows)].flatMap(
+      (batch: TradeBatch) => OriginalTable.valuesOf(batch)
+    )
+    return seconds(() => OriginalTable.insert(bench.sql, values))
+  }
+}
+const ways: ReadonlyArray<Way> = [limit, copied, appended, repeated, copiedWithBars, withBars, original]
+
+/** Least factors by which a way is to be faster than another one, by order. */
+const targets: ReadonlyArray<readonly [way: Way, than: Way, least: { readonly [K in Order]?: number }]> = [
+  [appended, copied, { time: 0.9, symbol: 0.9 }],
+  [appended, limit, { time: 0.2, symbol: 0.35 }],
+  [appended, original, { time: 7, symbol: 12 }],
+  [repeated, limit, { time: 0.1 }],
+  [repeated, original, { time: 4 }]
+]
+
+const written =
+  "TRUNCATE trade, bar_1m, bar_1h, bar_1d, row_days, row_conflicts, ingest_runs, ingest_segments, coverage, heap"
+
+/** Empties what the ways write. */
+const clear = async ({ sql }: Bench): Promise<void> => {
+  await sql.query(written)
+  await OriginalTable.clear(sql)
+  await sql.query("CHECKPOINT")
+}
+
+const makeInstruments = async (sql: pg.Client): Promise<ReadonlyArray<number>> => {
+  const { dataset, priceScale, sizeScale } = feeds.equities
+  const { rows } = await sql.query<{ readonly id: number }>(
+    `WITH d AS (INSERT INTO datasets (provider, name) VALUES ('${provider}', '${dataset}') RETURNING id)
+     INSERT INTO instruments (dataset_id, symbol, price_scale, size_scale, price_unit, size_unit)
+     SELECT d.id, 'BENCH:S' || n, ${priceScale}, ${sizeScale}, 0.01, 1 FROM d, generate_series(1, ${Symbols}) n RETURNING id`
+  )
+  return rows.map(({ id }) => id)
+}
+
+const prepare = Effect.gen(function* () {
+  const folder = yield* BenchDatabase.folder("append")
+  const address = yield* BenchDatabase.database()
   const pool = yield* PgPool.make({ client: clientConfig(address), maxConnections: 4 })
   yield* Migrations.make(pool).up()
-  const yardstick = hasPsql ? "psql" : "COPY of the same bytes by node-postgres (no psql here)"
-  console.log(
-    `${Rows.toLocaleString("en")} trades, segments of ${Segment.toLocaleString("en")}, against ${yardstick}`
-  )
-  console.log("rows/s               append       psql   ratio")
-  for (const symbols of SymbolCounts) {
-    const firstId = yield* Effect.promise(() => makeInstruments(pool, symbols))
-    const file = join(root, `trades-${symbols}.bin`)
-    writeFile(file, new Day(symbols, firstId))
-    chmodSync(file, 0o644)
-    const bench: Bench = { address, pool, file, firstId, symbols }
-    yield* Partitions.make(pool).ensure("trade", [Number(dayStart / 86_400_000_000_000n)])
-    yield* Partitions.make(pool).ensure("bar_1m", [Number(dayStart / 86_400_000_000_000n)])
-    yield* Partitions.make(pool).ensure("bar_1h", [Number(dayStart / 86_400_000_000_000n)])
-    for (const rollups of [false, true]) {
-      const ours: Array<number> = []
-      const theirs: Array<number> = []
-      for (let round = 0; round < Rounds; round++) {
-        yield* Effect.promise(() => clear(bench))
-        theirs.push(yield* Effect.promise(() => psql(bench, rollups)))
-        yield* Effect.promise(() => clear(bench))
-        ours.push(yield* Effect.promise(() => append(bench, rollups)))
-      }
-      const name = `${symbols.toLocaleString("en").padStart(6)} symbols ${rollups ? "+bars" : "     "}`
-      const ratio = (median(theirs) / median(ours)).toFixed(2)
-      console.log(`${name}${rate(median(ours))}${rate(median(theirs))}   ${ratio}`)
-    }
-    rmSync(file)
-  }
-  console.log(`peak resident memory of this process: ${Math.round(process.resourceUsage().maxRSS / 1024)} MB`)
+  const sql = yield* connect(address)
+  const partitions = Partitions.make(pool)
+  const day = Number(sessionOf().start / 86_400_000_000_000n)
+  for (const table of ["trade", "bar_1m", "bar_1h"] as const) yield* partitions.ensure(table, [day])
+  const isAggregated = yield* Aggregates.exist(pool)
+  return yield* Effect.promise(async (): Promise<Bench> => {
+    console.log(await BenchDatabase.describe(sql, BenchDatabase.named === ""))
+    await sql.query("CREATE TABLE heap (LIKE trade)")
+    await OriginalTable.make(sql)
+    const bench = { address, pool, sql, folder, ids: await makeInstruments(sql), isAggregated }
+    for (const order of orders) writeFile(fileOf(bench, order), new TradingDay(dayOf(bench, order)))
+    return bench
+  })
 })
 
-const scope = Effect.runSync(Scope.make())
-const quiet = Effect.provideService(References.MinimumLogLevel, "Error")
-const exit = await Effect.runPromiseExit(Scope.provide(main, scope).pipe(quiet))
-await Effect.runPromise(Scope.close(scope, Exit.void))
-if (Exit.isFailure(exit)) throw new Error(String(exit.cause))
+const keyOf = (order: Order, way: Way): string => `${order}: ${way.name}`
+
+/** Rows per second of every way that is possible here. */
+const measure = async (bench: Bench): Promise<ReadonlyMap<string, number>> => {
+  const possible = ways.filter(({ suits }) => suits?.(bench) !== false)
+  const taken = new Map<string, Array<number>>()
+  for (let round = 0; round < Rounds; round++)
+    for (const order of orders)
+      for (const way of possible) {
+        if (way.follows !== true) await clear(bench)
+        const key = keyOf(order, way)
+        taken.set(key, [...(taken.get(key) ?? []), await way.run(bench, order)])
+      }
+  const rates = orders.flatMap((order) =>
+    possible.map((way) => {
+      const key = keyOf(order, way)
+      return [key, (way.rows ?? Rows) / median(taken.get(key)!)] as const
+    })
+  )
+  return new Map(rates)
+}
+
+const report = (rates: ReadonlyMap<string, number>): void => {
+  const rate = (order: Order, way: Way): number => rates.get(keyOf(order, way)) ?? Number.NaN
+  const cell = (value: number): string => (Number.isNaN(value) ? "" : value.toFixed(2)).padStart(9)
+  for (const order of orders) {
+    const name = order === "time" ? "in time order" : "symbol by symbol"
+    console.log(`\n${name.padEnd(34)}      rows/s    x limit x original     x psql`)
+    for (const way of ways) {
+      const own = rate(order, way)
+      if (Number.isNaN(own)) continue
+      const ratios = [limit, original, way === withBars ? copiedWithBars : copied].map((other) =>
+        cell(own / rate(order, other))
+      )
+      console.log(
+        `${way.name.padEnd(34)} ${Math.round(own).toLocaleString("en").padStart(11)}  ${ratios.join("  ")}`
+      )
+    }
+  }
+  console.log("")
+  for (const [way, than, least] of targets)
+    for (const order of orders)
+      if (least[order] !== undefined)
+        checkLeast(
+          `${way.name} : ${than.name}, by ${order}`,
+          rate(order, way) / rate(order, than),
+          "x",
+          least[order]
+        )
+}
+
+const work = Effect.gen(function* () {
+  const bench = yield* prepare
+  console.log(
+    `${Rows.toLocaleString("en")} trades of ${Symbols.toLocaleString("en")} symbols, segments of ${Segment.toLocaleString("en")}, ` +
+      `${Rounds} rounds${hasPsql ? "" : "; no psql here: the same bytes by node-postgres"}`
+  )
+  report(yield* Effect.promise(() => measure(bench)))
+})
+
+await main(work)
