@@ -11,6 +11,7 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
+import { repeated } from "./Contention.ts"
 import * as FeedGaps from "./FeedGaps.ts"
 import { type PgConnection, type PgPool, timestampParameter } from "./PgPool.ts"
 
@@ -99,9 +100,13 @@ const forget = /* sql */ `
     SELECT instrument, schema, range_agg(tstzrange(lower, upper)) AS ranges
     FROM unnest($1::int4[], $2::int2[], $3::timestamptz[], $4::timestamptz[]) AS c (instrument, schema, lower, upper)
     WHERE lower < upper GROUP BY 1, 2
+  ), locked AS (
+    SELECT c.instrument_id, c.schema, gone.ranges FROM coverage c
+    JOIN gone ON c.instrument_id = gone.instrument AND c.schema = gone.schema AND c.ranges && gone.ranges
+    ORDER BY c.instrument_id, c.schema FOR UPDATE OF c
   )
-  UPDATE coverage c SET ranges = c.ranges - gone.ranges, updated_at = now()
-  FROM gone WHERE c.instrument_id = gone.instrument AND c.schema = gone.schema AND c.ranges && gone.ranges`
+  UPDATE coverage c SET ranges = c.ranges - locked.ranges, updated_at = now()
+  FROM locked WHERE c.instrument_id = locked.instrument_id AND c.schema = locked.schema`
 
 /**
  * Adds marks of the states missing, none and expired; `held` spans become claims, `expired` ones are held no more.
@@ -142,7 +147,7 @@ export const mark = Effect.fnUntraced(function* (
 /** The coverage part of the store that writes. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "claimCoverage" | "markCoverage"> => ({
   claimCoverage: (claims): Effect.Effect<void, StoreError> =>
-    pool.transaction("claim coverage", (connection) => claim(connection, claims)),
+    repeated(pool.transaction("claim coverage", (connection) => claim(connection, claims))),
   markCoverage: (spans): Effect.Effect<void, StoreError> =>
-    pool.transaction("mark coverage", (connection) => mark(connection, spans))
+    repeated(pool.transaction("mark coverage", (connection) => mark(connection, spans)))
 })

@@ -18,6 +18,7 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
+import { repeated } from "./Contention.ts"
 import * as FeedGaps from "./FeedGaps.ts"
 import { floorMicros, liveRanges } from "./objects/feed.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
@@ -322,6 +323,6 @@ const openSessionOf = (row: OpenRow): ReadonlyArray<OpenFeedSession> => {
 /** The part of the store that knows feeds. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "noteFeed" | "openFeedSessions"> => ({
   noteFeed: (notes): Effect.Effect<void, StoreError> =>
-    pool.transaction("note feed", (connection) => note(connection, notes)),
+    repeated(pool.transaction("note feed", (connection) => note(connection, notes))),
   openFeedSessions: Effect.map(pool.query<OpenRow>(openStatement), (rows) => rows.flatMap(openSessionOf))
 })

@@ -4,6 +4,7 @@
  */
 import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Clock, Duration, Effect, Schedule } from "effect"
+import { repeated } from "./Contention.ts"
 import * as Partitions from "./Partitions.ts"
 import type { PgConnection, PgPool } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
@@ -44,7 +45,7 @@ const dropBefore = Effect.fnUntraced(function* (connection: PgConnection, before
 export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: bigint) {
   // Afterwards there is nothing to make late bars of.
   yield* refreshPending(pool, { start: UnixNanos.Min, end: before })
-  return yield* pool.transaction(
+  const expired = pool.transaction(
     "expire trades",
     Effect.fnUntraced(function* (connection) {
       // Who waits for a lock makes everybody behind wait, too: rather fail as contention, to be tried again.
@@ -58,6 +59,7 @@ export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: b
       return { partitions: gone.count }
     })
   )
+  return yield* repeated(expired)
 })
 
 /**

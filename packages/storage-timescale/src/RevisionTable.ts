@@ -7,6 +7,7 @@ import {
   type StoreError
 } from "@data-manager/core"
 import { Effect } from "effect"
+import { repeated } from "./Contention.ts"
 import * as FeedGaps from "./FeedGaps.ts"
 import { type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 
@@ -77,5 +78,5 @@ const note = Effect.fnUntraced(function* (
 
 /** The part of the store that knows revisions. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "noteRevisions"> => ({
-  noteRevisions: (look): Effect.Effect<void, StoreError> => note(pool, look)
+  noteRevisions: (look): Effect.Effect<void, StoreError> => repeated(note(pool, look))
 })

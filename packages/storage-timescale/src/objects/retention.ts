@@ -16,6 +16,8 @@ BEGIN
   ON CONFLICT (kind) DO UPDATE SET expired_before = greatest(h.expired_before, EXCLUDED.expired_before);
   -- sessions before coverage, as who notes a feed locks them
   PERFORM FROM feed_sessions WHERE schema = ${trades} AND ended_at IS NULL ORDER BY key FOR UPDATE;
+  -- and coverage in the order of everybody who writes it
+  PERFORM FROM coverage WHERE schema = ${trades} AND ranges && tstzrange(NULL, until) ORDER BY instrument_id FOR UPDATE;
   INSERT INTO coverage_marks (instrument_id, schema, state, range)
   SELECT instrument_id, ${trades}, 'expired', unnest(range_agg(held) * tstzmultirange(tstzrange(NULL, until)))
   FROM (
@@ -33,7 +35,7 @@ BEGIN
   WHERE schema = ${trades} AND ended_at IS NULL AND holds_from < until;
   UPDATE coverage SET ranges = ranges - tstzmultirange(tstzrange(NULL, until)), updated_at = now()
   WHERE schema = ${trades} AND ranges && tstzrange(NULL, until);
-  DELETE FROM coverage WHERE schema = ${trades} AND isempty(ranges);
+  DELETE FROM coverage WHERE schema = ${trades} AND isempty(ranges) AND updated_at = now();
   DELETE FROM trade_exact WHERE ts < until;
   DELETE FROM trade_text_id WHERE ts < until;
   DELETE FROM bulk_days WHERE day < (until AT TIME ZONE 'UTC')::date;
