@@ -127,6 +127,14 @@ export const unknownSymbols = ({ done, failed }: BackfillOutcome): ReadonlyArray
   return [...unknown]
 }
 
+/** Rows that were stored the ordinary way although the bulk profile was asked for. */
+const unfitNotes = (done: ReadonlyArray<Backfill.ChunkSummary>): ReadonlyArray<string> => {
+  const unfit = done.flatMap((summary) => summary.unfit ?? [])
+  if (unfit.length === 0) return []
+  const rows = unfit.reduce((sum, each) => sum + each.rows, 0)
+  return [`${plural(rows, "row")} did not fit the bulk profile and went the ordinary way: ${unfit[0]!.why}`]
+}
+
 /** Sentences at the end. */
 export const outcomeNotes = (provider: string, outcome: BackfillOutcome): ReadonlyArray<string> => {
   const { done, failed, seconds: elapsed } = outcome
@@ -147,6 +155,7 @@ export const outcomeNotes = (provider: string, outcome: BackfillOutcome): Readon
       (known > 0 ? `; ${plural(known, "row")} known before` : ""),
     ...(before > 0 ? [`${plural(before, "chunk")} fetched before`] : []),
     ...(conflicts > 0 ? [`${plural(conflicts, "row")} replaced stored ones of other content`] : []),
+    ...unfitNotes(done),
     ...(unknown.length > 0 ? [`not listed for all of this time: ${symbolsText(unknown)}`] : []),
     ...(never.length > 0
       ? [
@@ -214,6 +223,7 @@ export const outcomeJson = (
           inserted: summary.inserted,
           duplicates: summary.duplicates,
           conflicts: summary.conflicts,
+          unfit_for_bulk: summary.unfit?.rows ?? 0,
           unknown: summary.unknown,
           known_before: summary.known
         })),

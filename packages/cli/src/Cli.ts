@@ -13,6 +13,7 @@ import { providerCommand } from "./commands/Provider.ts"
 import { queryCommand } from "./commands/Query.ts"
 import { ringCommand } from "./commands/Ring.ts"
 import { simCommand } from "./commands/Sim.ts"
+import { startCommand } from "./commands/Start.ts"
 import { statusCommand } from "./commands/Status.ts"
 import { symbolsCommand } from "./commands/Symbols.ts"
 import { tailCommand } from "./commands/Tail.ts"
@@ -43,7 +44,7 @@ export const dm = Command.make("dm").pipe(
         dbnCommand
       ]
     },
-    { group: "Live", commands: [tailCommand, ringCommand] },
+    { group: "Live", commands: [startCommand, tailCommand, ringCommand] },
     { group: "Database", commands: [migrateCommand, statusCommand, doctorCommand] }
   ]),
   Command.withGlobalFlags(globalFlags)

@@ -100,10 +100,12 @@ const commented = (text: string): ReadonlyArray<string> => wrap(text, 98).map((l
 const sample: { readonly [key: string]: string } = {
   "database.url": '"postgresql://user:password@localhost:5432/market_data"',
   "database.data_dir": '"./data"',
+  "providers.databento.live_address": '"127.0.0.1:13000"',
   "realtime.shm.dir": '"/dev/shm/data-manager"',
   "realtime.shm.owner": '"data-manager"',
   "retention.trades_retention_days": "365",
-  "spool.dir": '"./spool"'
+  "spool.dir": '"./spool"',
+  "control.socket": '"/run/data-manager/control.sock"'
 }
 
 const keyLines = (doc: KeyDoc, overrides: { readonly [key: string]: string }): ReadonlyArray<string> => {

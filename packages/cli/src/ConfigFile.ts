@@ -132,7 +132,7 @@ export const parse = (text: string): Parsed => {
 }
 
 /** Keys that hold paths: what the file says is relative to the file, what the shell says to the working directory. */
-const pathKeys = ["database.data_dir", "spool.dir", "realtime.shm.dir"]
+const pathKeys = ["database.data_dir", "spool.dir", "realtime.shm.dir", "control.socket"]
 
 type Setting = { readonly key: string; readonly value: unknown }
 

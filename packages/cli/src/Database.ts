@@ -5,11 +5,12 @@
  */
 import {
   type ConfigError,
+  type ConfiguredEntries,
   InstrumentRegistry,
   type MarketStore,
+  type StoreCapabilities,
   type StoreError,
-  type StoreMigrations,
-  type SymbolEntry
+  type StoreMigrations
 } from "@data-manager/core"
 import { PgServer, TimescaleStore } from "@data-manager/storage-timescale"
 import { defaultDataDirectory, EmbeddedServer } from "@data-manager/storage-timescale/embedded"
@@ -72,37 +73,60 @@ const settingsOf = ({ config }: ConfigFile.LoadedConfig): TimescaleStore.StoreSe
   tradesRetentionDays: config.retention.tradesRetentionDays
 })
 
+/** Connections of the housekeeping that a service does. */
+const MaintenanceConnections = 2
+
+/** The store; a service looks after it as well, as long as it runs. */
 const storeLayer = (
-  loaded: ConfigFile.LoadedConfig
+  loaded: ConfigFile.LoadedConfig,
+  isService: boolean
 ): Layer.Layer<MarketStore | StoreMigrations, StoreError> =>
   Layer.unwrap(
-    Effect.map(open(loaded), ({ address, embedded }) =>
-      TimescaleStore.layer({
+    Effect.map(open(loaded), ({ address, embedded }) => {
+      const { database, retention } = loaded.config
+      const store = TimescaleStore.layer({
         server: address,
         embedded,
-        maxConnections: loaded.config.database.maxConnections,
+        maxConnections: database.maxConnections - (isService ? MaintenanceConnections : 0),
         settings: settingsOf(loaded),
         migrate: embedded ? "auto" : "require"
       })
-    )
+      return isService
+        ? TimescaleStore.layerMaintenance(address, retention.tradesRetentionDays).pipe(
+            Layer.provideMerge(store)
+          )
+        : store
+    })
   )
 
 type StoreServices = MarketStore | StoreMigrations | InstrumentRegistry
+
+const storeServices = (
+  loaded: ConfigFile.LoadedConfig,
+  configured: ConfiguredEntries,
+  isService: boolean
+): Layer.Layer<StoreServices, StoreError> =>
+  InstrumentRegistry.layerWith({
+    configured,
+    databaseOverrides: loaded.config.symbols.databaseEnabled
+  }).pipe(Layer.provideMerge(storeLayer(loaded, isService)))
 
 /** Runs an effect with the store and the registry of a configuration. */
 export const withStoreOf = <A, E, R>(
   session: Session,
   loaded: ConfigFile.LoadedConfig,
   effect: Effect.Effect<A, E, R>,
-  configured: ReadonlyArray<SymbolEntry> = []
+  configured: ConfiguredEntries = []
 ): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
-  Effect.provide(
-    effect,
-    InstrumentRegistry.layerWith({
-      configured,
-      databaseOverrides: loaded.config.symbols.databaseEnabled
-    }).pipe(Layer.provideMerge(storeLayer(loaded)))
-  ).pipe(withLogs(session, loaded))
+  Effect.provide(effect, storeServices(loaded, configured, false)).pipe(withLogs(session, loaded))
+
+/** `withStoreOf` for a service: the store is looked after, too, and the log is the caller's business. */
+export const withServiceStoreOf = <A, E, R>(
+  loaded: ConfigFile.LoadedConfig,
+  effect: Effect.Effect<A, E, R>,
+  configured: ConfiguredEntries
+): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
+  Effect.provide(effect, storeServices(loaded, configured, true))
 
 /** Runs an effect with the migrations of a configuration's database, whose schema need not be there. */
 export const withMigrationsOf = <A, E, R>(
@@ -113,6 +137,13 @@ export const withMigrationsOf = <A, E, R>(
   withServer(session, loaded, ({ address }) =>
     Effect.provide(effect, TimescaleStore.layerMigrations(address, settingsOf(loaded)))
   )
+
+/** What the server of a configuration is and can do, and how the tables in it use that. */
+export const capabilitiesOf = (
+  session: Session,
+  loaded: ConfigFile.LoadedConfig
+): Effect.Effect<StoreCapabilities, StoreError> =>
+  withServer(session, loaded, ({ address }) => TimescaleStore.capabilities(address))
 
 /** Hands the tables of a configuration's database over to roles whose names begin with `prefix`. */
 export const grantRolesOf = (

@@ -14,6 +14,26 @@ export const ExitCode = {
   interrupted: 130
 } as const
 
+let interruption: number = ExitCode.interrupted
+
+/** Sets the exit code after a signal: for a service, whose ordinary end that is. */
+export const afterInterruption = (code: number): void => {
+  interruption = code
+}
+
+/** The exit code after a signal. */
+export const codeOfInterruption = (): number => interruption
+
+let hangup: (() => void) | undefined
+
+/** Does something else than end when SIGHUP comes: for a service that reads its files again. */
+export const onHangup = (listener: () => void): void => {
+  hangup = listener
+}
+
+/** What to do when SIGHUP comes; undefined where it ends the command as other signals do. */
+export const hangupListener = (): (() => void) | undefined => hangup
+
 /** The command line makes no sense: wrong date, unknown schema, options that exclude each other. Exit code 2. */
 export class UsageError extends Data.TaggedError("UsageError")<{
   readonly message: string

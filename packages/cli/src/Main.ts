@@ -1,7 +1,8 @@
 /**
  * Runs a command line: signals, the words for what went wrong, and the exit code.
  *
- * The first SIGINT, SIGTERM or SIGHUP interrupts the command, so that its finalizers run; a second one ends at once.
+ * The first SIGINT, SIGTERM or SIGHUP interrupts the command, so that its finalizers run; a second one ends at once. A service
+ * takes SIGHUP for itself.
  * When the reader of standard output goes away the command is interrupted as well, and that is no failure.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -9,7 +10,7 @@ import { Cause, Effect, Exit } from "effect"
 import { CliConfig, type CliError, CliOutput, Command, type HelpDoc } from "effect/cli"
 import type { CommandFailure } from "./Action.ts"
 import { cliConfig, dm } from "./Cli.ts"
-import { ExitCode } from "./ExitCode.ts"
+import { codeOfInterruption, ExitCode, hangupListener } from "./ExitCode.ts"
 import { helpPage } from "./Help.ts"
 import * as Output from "./Output.ts"
 import { plain, vivid } from "./Paint.ts"
@@ -46,6 +47,10 @@ const presenter = (argv: ReadonlyArray<string>): CliOutput.Presenter => {
   }
 }
 
+/** A database URL that cannot be read is a wrong configuration; what a server says is not. */
+const isWrongUrl = ({ operation, reason }: Extract<Failure, { readonly _tag: "StoreError" }>): boolean =>
+  operation === "read database url" && reason._tag === "StoreBadRequest"
+
 /** What to say about a failure, and the exit code; nothing to say where it was said before. */
 const verdict = (failure: Failure): { readonly message?: string; readonly code: number } => {
   switch (failure._tag) {
@@ -60,6 +65,10 @@ const verdict = (failure: Failure): { readonly message?: string; readonly code: 
     case "ConfigError":
       return { message: failure.message, code: ExitCode.usage }
     case "StoreError":
+      return {
+        message: failure.message,
+        code: isWrongUrl(failure) ? ExitCode.usage : ExitCode.failed
+      }
     case "ProviderError":
     case "TransportError":
     case "CommandError":
@@ -76,7 +85,7 @@ const defectText = (defect: unknown): string =>
 const conclude = (exit: Exit.Exit<void, Failure>): number => {
   if (Exit.isSuccess(exit)) return ExitCode.ok
   const { cause } = exit
-  if (Cause.hasInterruptsOnly(cause)) return ExitCode.interrupted
+  if (Cause.hasInterruptsOnly(cause)) return codeOfInterruption()
   const failure = Cause.findErrorOption(cause)
   if (failure._tag === "Some") {
     const { message, code } = verdict(failure.value)
@@ -110,12 +119,13 @@ export const main = (argv: ReadonlyArray<string>, version: string): void => {
     gone = true
     fiber.interruptUnsafe()
   })
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt)
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, interrupt)
+  process.on("SIGHUP", () => (hangupListener() ?? interrupt)())
   fiber.addObserver((exit) => {
     clearInterval(alive)
     const code = conclude(exit)
     process.exit(
-      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? ExitCode.interrupted : code
+      gone && code === ExitCode.interrupted ? ExitCode.ok : interrupted ? codeOfInterruption() : code
     )
   })
 }

@@ -52,7 +52,7 @@ const sourcesOf = (session: Session, loaded: LoadedConfig): Sources => {
 }
 
 const databento = (session: Session, loaded: LoadedConfig): Effect.Effect<Source, ProviderError> => {
-  const { apiKeyEnv, datasets, historicalUrl } = loaded.config.providers.databento
+  const { apiKeyEnv, datasets, historicalUrl, liveAddress } = loaded.config.providers.databento
   const key = session.env[apiKeyEnv]
   if (key === undefined || key.trim() === "")
     return Effect.fail(
@@ -73,10 +73,22 @@ const databento = (session: Session, loaded: LoadedConfig): Effect.Effect<Source
       HistoricalClient.make({ key: Redacted.make(key), baseUrl: historicalUrl }).pipe(
         Effect.provide(FetchHttpClient.layer),
         Effect.map((historical) =>
-          DatabentoProvider.make({ historical, register, live: { apiKey: Redacted.make(key) } })
+          DatabentoProvider.make({
+            historical,
+            register,
+            live: {
+              apiKey: Redacted.make(key),
+              address: liveAddress === undefined ? undefined : addressOf(liveAddress)
+            }
+          })
         )
       )
   })
+}
+
+const addressOf = (text: string): { readonly host: string; readonly port: number } => {
+  const at = text.lastIndexOf(":")
+  return { host: text.slice(0, at), port: Number(text.slice(at + 1)) }
 }
 
 /** The source of an id; without one the first. */
@@ -167,3 +179,35 @@ export const withProviders = <A, E, R>(
     })
     return yield* withStoreOf(session, loaded, Effect.scoped(work))
   })
+
+/**
+ * Every provider of the configuration, with numbers of instruments from `register`. Those that cannot be made are told in the
+ * log; where none can, the first one's failure is that of all.
+ */
+export const makeConfigured = (session: Session, loaded: LoadedConfig, register: RegisterListings) =>
+  Effect.gen(function* () {
+    const made: Array<ConfiguredProvider> = []
+    let failure: ConfigError | ProviderError | undefined
+    for (const [id, source] of sourcesOf(session, loaded)) {
+      const one = yield* Effect.result(
+        Effect.flatMap(source, ({ datasets, make: makeOne }) =>
+          Effect.map(makeOne(register), (provider): ConfiguredProvider => ({ provider, datasets }))
+        )
+      )
+      if (Result.isSuccess(one)) made.push(one.success)
+      else {
+        failure ??= one.failure
+        yield* Effect.logWarning(`provider ${id} is left out: ${one.failure.message}`)
+      }
+    }
+    if (made.length > 0) return made
+    return yield* failure ??
+      new ConfigError({
+        source: loaded.file ?? "providers",
+        issues: [{ key: "", problem: "no provider is enabled: there is nothing to collect" }]
+      })
+  })
+
+/** The providers of `makeConfigured` alone. */
+export const makeAll = (session: Session, loaded: LoadedConfig, register: RegisterListings) =>
+  Effect.map(makeConfigured(session, loaded, register), (made) => made.map(({ provider }) => provider))

@@ -50,3 +50,11 @@ export const matchesPattern = (
   const expression = new RegExp(`^${source}$`, "iu")
   return expression.test(instrument.symbol) || expression.test(instrument.rawSymbol)
 }
+
+/** Whether a discovered symbol fits any of the patterns of `[symbols] include`. */
+export const includesSymbol =
+  (include: ReadonlyArray<string>) =>
+  (symbol: string): boolean =>
+    include.some((pattern) =>
+      matchesPattern(pattern, { symbol, rawSymbol: symbol.slice(symbol.indexOf(":") + 1) })
+    )

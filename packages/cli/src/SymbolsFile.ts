@@ -9,12 +9,12 @@ import {
   DataManagerConfig,
   MarketSchema,
   type SymbolEntry,
-  SymbolText
+  SymbolText,
+  symbolTypeOf
 } from "@data-manager/core"
 import { Effect, Result, Schema, SchemaIssue } from "effect"
 import { Toml } from "effect/encoding"
 import { problemText } from "./FileProblem.ts"
-import { symbolTypeOf } from "./SymbolType.ts"
 import { scanToml, type TomlEntry } from "./TomlLines.ts"
 
 const largestFile = 16 * 1_048_576

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { symbolTypeOf } from "@data-manager/core"
 import type { ServerFacts } from "@data-manager/storage-timescale"
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "effect/cli"
@@ -6,7 +7,6 @@ import { checkNode, judgeDisk, judgeServer } from "../src/actions/Doctor.ts"
 import { dm } from "../src/Cli.ts"
 import { exitCodes } from "../src/Help.ts"
 import { matchesPattern } from "../src/SymbolLookup.ts"
-import { symbolTypeOf } from "../src/SymbolType.ts"
 
 interface Listed {
   readonly path: string

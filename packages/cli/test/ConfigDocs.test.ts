@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs"
-import { DataManagerConfig } from "@data-manager/core"
+import { ControlMetrics, DataManagerConfig } from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import { Toml } from "effect/encoding"
@@ -31,6 +31,13 @@ describe("docs/configuration.md", () => {
       Result.getOrThrow(Toml.parse(example))
     )
     assert.isTrue(Result.isSuccess(parsed))
+  })
+})
+
+describe("docs/metrics.md", () => {
+  it("is what the definitions say; packages/cli/scripts/write-config-docs.ts writes it", () => {
+    const committed = readFileSync(new URL("../../../docs/metrics.md", import.meta.url), "utf8")
+    assert.strictEqual(committed, ControlMetrics.referencePage())
   })
 })
 

@@ -68,9 +68,14 @@ export class Workplace {
     return outcome(this.start(args, options), options.input)
   }
 
+  /** Stops the server, if one runs. */
+  async stop(): Promise<void> {
+    await Effect.runPromise(EmbeddedServer.stop(this.dataDir, { force: true }))
+  }
+
   /** Stops the server, if one runs, and removes everything. */
   async close(): Promise<void> {
-    await Effect.runPromise(EmbeddedServer.stop(this.dataDir, { force: true }))
+    await this.stop()
     rmSync(this.folder, { recursive: true, force: true })
   }
 }

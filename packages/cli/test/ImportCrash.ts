@@ -5,11 +5,9 @@ import { batchContext } from "@data-manager/core"
 import { DbnBatches } from "@data-manager/providers-databento"
 import { decodeBlocks } from "@data-manager/providers-databento/dbn"
 import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
-import { PgPool, PgServer } from "@data-manager/storage-timescale"
-import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
-import { Effect } from "effect"
 import { assert } from "vitest"
 import { outcome, Workplace } from "./Dm.ts"
+import { inDatabase } from "./InDatabase.ts"
 
 /** What is compared: everything that a lost, doubled or changed row would change. */
 interface Content {
@@ -46,17 +44,6 @@ const storedContent = /* sql */ `
          (SELECT sum(rows)::int8 FROM row_days) AS counted, (SELECT sum(rows)::int8 FROM ingest_segments) AS ledger,
          (SELECT count(*) FROM coverage) AS covered, (SELECT count(*) FROM row_conflicts) AS conflicts
   FROM trade t JOIN instruments i ON i.id = t.instrument_id`
-
-const inDatabase = <A>(place: Workplace, sql: string): Promise<A> =>
-  Effect.runPromise(
-    Effect.scoped(
-      Effect.gen(function* () {
-        const address = yield* EmbeddedServer.acquire({ dataDir: place.dataDir })
-        const pool = yield* PgPool.make({ client: PgServer.clientConfig(address), maxConnections: 1 })
-        return (yield* pool.query(sql))[0] as A
-      })
-    )
-  )
 
 /** Kills an import `kills` times, lets it finish, and compares. Gives the moments of the kills, ms after the start. */
 export const killAndFinish = async (

@@ -9,7 +9,7 @@ import type { BackfillChunk, BackfillPlan } from "./BackfillPlan.ts"
 import type * as Coverage from "./Coverage.ts"
 import type { ListingClaim } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
-import { MarketStore } from "./MarketStore.ts"
+import { type AppendClaim, MarketStore } from "./MarketStore.ts"
 import { AllSymbols, type Provider, type ProviderEvent } from "./Provider.ts"
 import { isUnknownSymbols, ProviderError, ProviderTruncated } from "./ProviderError.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -24,6 +24,11 @@ export interface RunOptions {
   readonly retries?: number | undefined
   /** Compare the rows of each chunk with the provider's count, where it has one, before coverage is claimed. */
   readonly verify?: boolean | undefined
+  /**
+   * "bulk": trades are written in the store's bulk profile as far as they fit it (see \`AppendClaim\`), and the ordinary way
+   * where not: what was paid for is kept. Default: the ordinary way.
+   */
+  readonly profile?: "bulk" | undefined
 }
 
 /** What became of a chunk. */
@@ -33,6 +38,8 @@ export interface ChunkSummary {
   readonly duplicates: number
   /** Rows that replaced others, or were replaced. */
   readonly conflicts: number
+  /** Rows that were to be written in the bulk profile and did not fit it, and why the first of them did not. */
+  readonly unfit?: { readonly rows: number; readonly why: string } | undefined
   /** Symbols of the chunk that the provider did not know in its time. */
   readonly unknown: ReadonlyArray<string>
   /** The ledger had the chunk already: nothing was fetched. */
@@ -91,6 +98,7 @@ interface Heard {
   inserted: number
   duplicates: number
   conflicts: number
+  unfit: ChunkSummary["unfit"]
   rows: number
   segment: number
 }
@@ -105,6 +113,7 @@ const storeChunk = Effect.fnUntraced(function* <R>(job: Job<R>, chunk: BackfillC
     inserted: 0,
     duplicates: 0,
     conflicts: 0,
+    unfit: undefined,
     rows: 0,
     segment: 0
   }
@@ -120,6 +129,7 @@ const storeChunk = Effect.fnUntraced(function* <R>(job: Job<R>, chunk: BackfillC
     inserted,
     duplicates,
     conflicts,
+    unfit: heard.unfit,
     unknown: known ? [] : unknownOf(chunk, heard),
     known,
     seconds: ((yield* Clock.currentTimeMillis) - started) / 1000
@@ -140,7 +150,7 @@ const fetchAndStore = Effect.fnUntraced(function* <R>(job: Job<R>, chunk: Backfi
   const rows = heard.rows + (last?.length ?? 0)
   if (options.verify === true) yield* verify(provider, chunk, rows)
   const coverage = yield* coverageOf(job, chunk, heard, rows)
-  if (last !== undefined) yield* append(store, ledger.id, last, heard, coverage)
+  if (last !== undefined) yield* append(store, options, ledger.id, last, heard, coverage)
   else if (coverage.length > 0) yield* store.claimCoverage(coverage)
   yield* job.nothing.settle()
   yield* store.completeRun(ledger.id)
@@ -148,11 +158,12 @@ const fetchAndStore = Effect.fnUntraced(function* <R>(job: Job<R>, chunk: Backfi
 
 /** Appends batches as they come; gives the last one, which waits for the coverage that goes with it. */
 const receive = Effect.fnUntraced(function* <R>(
-  { provider, queue }: Job<R>,
+  job: Job<R>,
   chunk: BackfillChunk,
   run: bigint,
   heard: Heard
 ) {
+  const { provider, queue } = job
   const store = yield* MarketStore
   let held: MarketBatch | undefined
   const onEvent = Effect.fnUntraced(function* (event: ProviderEvent) {
@@ -164,7 +175,7 @@ const receive = Effect.fnUntraced(function* <R>(
     const previous = held
     held = event.batch
     if (previous === undefined) return
-    yield* append(store, run, previous, heard, [])
+    yield* append(store, job.options, run, previous, heard, [])
     yield* Queue.offer(queue, { _tag: "ChunkProgress", chunk, rows: heard.rows })
   })
   yield* Stream.runForEach(provider.history(chunk), onEvent)
@@ -173,13 +184,25 @@ const receive = Effect.fnUntraced(function* <R>(
 
 const append = Effect.fnUntraced(function* (
   store: MarketStore["Service"],
+  { profile }: RunOptions,
   run: bigint,
   batch: MarketBatch,
   heard: Heard,
   coverage: ReadonlyArray<Coverage.CoverageClaim>
 ) {
   const segment = heard.segment++
-  const result = yield* store.append(batch, { run, segment, coverage, onConflict: "replace" })
+  const claim: AppendClaim = { run, segment, coverage, onConflict: "replace" }
+  const ordinary = store.append(batch, claim)
+  const result = yield* profile === undefined || batch._tag !== "TradeBatch"
+    ? ordinary
+    : Effect.catch(store.append(batch, { ...claim, profile }), (error) => {
+        if (error.reason._tag !== "StoreBadRequest") return Effect.fail(error)
+        heard.unfit = {
+          rows: (heard.unfit?.rows ?? 0) + batch.length,
+          why: heard.unfit?.why ?? error.reason.detail
+        }
+        return ordinary
+      })
   heard.rows += batch.length
   heard.inserted += result.inserted
   heard.duplicates += result.duplicates

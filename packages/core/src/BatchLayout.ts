@@ -177,9 +177,29 @@ export const allocateExactly = <const L extends BatchLayout>(layout: L, rows: nu
   allocateViews(layout, rows)
 
 const allocateViews = <const L extends BatchLayout>(layout: L, rows: number): ColumnSet<L> => {
-  const plan = planOf(layout)
   const room = padded(rows)
-  const buffer = new ArrayBuffer(room * plan.rowBytes)
+  return viewsOf(layout, new ArrayBuffer(room * rowBytesOf(layout)), rows, room)
+}
+
+/**
+ * Columns of exactly `rows` rows that stand one after another in a buffer from its start on, without padding. They are aligned:
+ * wide columns come first. Only where the number of rows is a multiple of 8 is that the layout of a batch with that much room.
+ */
+export const packed = <const L extends BatchLayout>(
+  layout: L,
+  buffer: ArrayBuffer,
+  rows: number
+): ColumnSet<L> => viewsOf(layout, buffer, rows, rows)
+
+const rowBytesOf = (layout: BatchLayout): number => planOf(layout).rowBytes
+
+const viewsOf = <const L extends BatchLayout>(
+  layout: L,
+  buffer: ArrayBuffer,
+  rows: number,
+  room: number
+): ColumnSet<L> => {
+  const plan = planOf(layout)
   const columns = { ...plan.columns }
   const words = { ...plan.words }
   let offset = 0
@@ -188,7 +208,8 @@ const allocateViews = <const L extends BatchLayout>(layout: L, rows: number): Co
     if (bytes === 8) words[name] = new Int32Array(buffer, offset, rows * lanes * 2)
     offset += room * lanes * bytes
   }
-  return new LaidOut(buffer, rows, columns as Columns<L>, words as ColumnWords<L>, room)
+  const laidOut = room % 8 === 0 ? room : 0
+  return new LaidOut(buffer, rows, columns as Columns<L>, words as ColumnWords<L>, laidOut)
 }
 
 /** The first `rows` rows of a column set: the set itself where those are all. Shares the memory. */

@@ -131,6 +131,12 @@ export const schema = Schema.Struct({
       type: "text",
       allowed: logLevels.map((level) => `"${level}"`).join(", "),
       aliases: ["DM_LOG_LEVEL"]
+    }),
+    log_format: withDefault(Schema.Literals(["text", "json"]), "text", {
+      description: "Form of the log of `dm start`: lines for people, or a JSON document per line.",
+      type: "text",
+      allowed: '"text" or "json"',
+      aliases: ["DM_LOG_FORMAT"]
     })
   }),
   database: section("Where market data is stored.", {
@@ -180,6 +186,12 @@ export const schema = Schema.Struct({
         "an http or https address without a path",
         "Address of the historical service; another one for a simulator or a proxy."
       ),
+      live_address: whenGiven(matching(/^\S+:\d{1,5}$/), "the gateway of each dataset at the vendor", {
+        description: "Address of the live service; another one for a simulator.",
+        type: "text",
+        allowed: "host:port",
+        omit: "use the vendor's gateways"
+      }),
       datasets: withDefault(
         Schema.Array(matching(datasetPattern)).pipe(
           Schema.check(Schema.isMinLength(1)),
@@ -358,8 +370,25 @@ export const schema = Schema.Struct({
     })
   }),
   control: section("The running service answers `dm status` and metrics here.", {
-    host: textMatching("127.0.0.1", /^\S+$/, "a host name or address", "Address to listen on."),
-    port: whole(7420, 0, 65_535, { description: "TCP port. 0 means none." })
+    socket: whenGiven(directory, "`control.sock` in the data folder", {
+      description:
+        "Unix socket to listen on. Its file belongs to the user of the service alone, so that no token is needed.",
+      type: "text",
+      allowed: "a path of at most 100 bytes"
+    }),
+    host: textMatching(
+      "127.0.0.1",
+      /^\S+$/,
+      "a host name or address",
+      "Address to listen on beside the socket. One that other machines reach needs a token."
+    ),
+    port: whole(7420, 0, 65_535, { description: "TCP port. 0 means none." }),
+    token_env: textMatching(
+      "DM_CONTROL_TOKEN",
+      environmentVariable,
+      "the name of an environment variable, not the token itself",
+      "Environment variable that holds the token which requests to the TCP port have to bear. Not set: no token, on a loopback address alone."
+    )
   }),
   health: section("What counts as unhealthy.", {
     freshness_seconds: whole(60, 0, 86_400, {
@@ -707,6 +736,8 @@ export const environment = (env: {
   const names = new Set<string>()
   for (const doc of keys) {
     for (const name of doc.env) names.add(name)
+    // A secret in a variable of its usual name is no setting, and no mistake.
+    if (doc.key.endsWith("_env") && doc.default !== undefined) names.add(JSON.parse(doc.default) as string)
     const variable = doc.env.find((name) => (env[name] ?? "") !== "")
     if (variable === undefined) continue
     settings.push({ variable, key: doc.key, value: fromText(doc.type, env[variable]!) })

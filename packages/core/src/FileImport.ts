@@ -59,6 +59,8 @@ export type ImportEvent =
 export interface ImportOptions {
   /** What happens where a key meets different content; see `AppendClaim`. Default "keep". */
   readonly onConflict?: "keep" | "replace" | undefined
+  /** How rows are written; see `AppendClaim`. Files that do not fit the bulk profile fail. Default: the ordinary way. */
+  readonly profile?: "bulk" | undefined
   /** Read files again that the ledger has as complete. */
   readonly again?: boolean | undefined
 }
@@ -248,7 +250,8 @@ const append = Effect.fnUntraced(function* (
     run: ledger.id,
     segment,
     coverage: end?.coverage,
-    onConflict: options.onConflict
+    onConflict: options.onConflict,
+    profile: options.profile
   })
   if (result.skipped) {
     tally.resumed += batch.length

@@ -2,7 +2,7 @@
  * Which symbols are known and which are collected. Sources by precedence: database, configuration file, discovery.
  * Discovery adds unknown symbols and never changes or re-enables one; `remove` leaves a tombstone.
  */
-import { Clock, Context, type Duration, Effect, Layer, Ref, Schedule, Stream } from "effect"
+import { Clock, Context, type Duration, Effect, Layer, Ref, Schedule, Stream, SubscriptionRef } from "effect"
 import type { Instrument, InstrumentDirectory, InstrumentId, Listing } from "./Instrument.ts"
 import { type InstrumentTables, MarketStore, type SymbolEntry } from "./MarketStore.ts"
 import { StoreBadRequest, StoreError } from "./StoreError.ts"
@@ -57,10 +57,18 @@ export class InstrumentRegistry extends Context.Service<
     InstrumentRegistry.layerWith({})
 }
 
+/** Entries of a configuration file. */
+export type ConfiguredEntries =
+  | ReadonlyArray<SymbolEntry>
+  | SubscriptionRef.SubscriptionRef<ReadonlyArray<SymbolEntry>>
+
 /** What a registry takes beside the store. */
 export interface RegistryOptions {
-  /** Entries of a configuration file; database entries of the same provider and symbol win over them. */
-  readonly configured?: ReadonlyArray<SymbolEntry> | undefined
+  /**
+   * Entries of a configuration file; database entries of the same provider and symbol win over them. Those of a reference may
+   * change: who follows is told at once.
+   */
+  readonly configured?: ConfiguredEntries | undefined
   /**
    * Whether what the database says of a symbol goes before the configuration; default true. Without it, additions,
    * removals and switches made in the database have no effect, and the configuration and discovery alone count.
@@ -88,7 +96,7 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
       cached === undefined ? reload : Effect.succeed(cached)
     )
     const change = changeEntry(store, all)
-    const looks = differences(all, options.pollInterval ?? "5 seconds")
+    const looks = differences(all, options.pollInterval ?? "5 seconds", changesOf(options.configured))
     return {
       entries: (filter = {}) =>
         Effect.map(all, (entries) =>
@@ -156,15 +164,25 @@ const resolveIn = (tables: IndexedTables, text: string, range: TimeRange | undef
     : Effect.fail(badRequest("resolve symbol", SymbolText.describe(found)))
 }
 
+const isFixed = (configured: ConfiguredEntries): configured is ReadonlyArray<SymbolEntry> =>
+  Array.isArray(configured)
+
+const entriesOf = (configured: ConfiguredEntries = []): Effect.Effect<ReadonlyArray<SymbolEntry>> =>
+  isFixed(configured) ? Effect.succeed(configured) : SubscriptionRef.get(configured)
+
+/** Told when the configured entries change. */
+const changesOf = (configured: ConfiguredEntries = []): Stream.Stream<unknown> =>
+  isFixed(configured) ? Stream.empty : Stream.drop(SubscriptionRef.changes(configured), 1)
+
 /** Entries after precedence: what the database says of a symbol, else the configuration, else discovery. */
 const allEntries = (
   store: MarketStore["Service"],
-  { configured = [], databaseOverrides = true }: RegistryOptions
+  { configured, databaseOverrides = true }: RegistryOptions
 ): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> =>
-  Effect.map(store.symbolEntries, (stored) => {
+  Effect.zipWith(store.symbolEntries, entriesOf(configured), (stored, fromFile) => {
     const discovered = stored.filter((entry) => entry.source === "discovery" && entry.removedAt === undefined)
     const byKey = new Map(discovered.map((entry) => [keyOf(entry), entry]))
-    for (const entry of configured) byKey.set(keyOf(entry), entry)
+    for (const entry of fromFile) byKey.set(keyOf(entry), entry)
     for (const entry of databaseOverrides ? stored : [])
       if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
     return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
@@ -257,7 +275,8 @@ export const registryChanges = (
  */
 const differences = (
   all: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>,
-  interval: Duration.Input
+  interval: Duration.Input,
+  sooner: Stream.Stream<unknown>
 ): Stream.Stream<ReadonlyArray<RegistryChange>, StoreError> => {
   const look = all.pipe(
     Effect.tapError((error) =>
@@ -265,7 +284,9 @@ const differences = (
     ),
     Effect.retry({ while: (error) => error.isRetryable, schedule: Schedule.spaced(interval) })
   )
-  return Stream.fromEffectSchedule(look, Schedule.spaced(interval)).pipe(
+  const ticks = Stream.fromSchedule(Schedule.spaced(interval))
+  return Stream.concat(Stream.succeed(0), Stream.merge(ticks, sooner)).pipe(
+    Stream.mapEffect(() => look),
     Stream.mapAccum(
       (): ReadonlyArray<SymbolEntry> => [],
       (before, after) => [after, [registryChanges(before, after)]] as const

@@ -10,6 +10,7 @@ import { Context, type Effect, type Stream } from "effect"
 import type { BarBatch, BarSource } from "./BarBatch.ts"
 import type { BookBatch } from "./BookBatch.ts"
 import type { CoverageClaim, CoverageSpan, CoverageState } from "./Coverage.ts"
+import type { FeedNote, OpenFeedSession } from "./FeedEntry.ts"
 import type {
   Instrument,
   InstrumentDetails,
@@ -38,6 +39,8 @@ export interface StoreCapabilities {
   readonly compression: boolean
   readonly continuousAggregates: boolean
   readonly bulkProfile: boolean
+  /** Set where the server takes no writes: a standby, or by its settings. Everything that is stored can be read. */
+  readonly readOnly?: boolean | undefined
   /** Sentences for people: what is missing because of the edition. */
   readonly notes: ReadonlyArray<string>
 }
@@ -68,11 +71,30 @@ export interface IngestRun {
   readonly rows: bigint
 }
 
-/** What an append speaks for; written in the same transaction as the rows. */
-export interface AppendClaim {
-  readonly run: bigint
-  /** Number of this append in its run, from 0, without holes. */
-  readonly segment: number
+/** Place and terms of an append; written in the same transaction as the rows. */
+export type AppendClaim = AppendPlace & AppendTerms
+
+/** Where an append stands in what it is a part of: this is what makes repeating it harmless. */
+export type AppendPlace =
+  | {
+      readonly run: bigint
+      /** Number of this append in its run, from 0, without holes. */
+      readonly segment: number
+      readonly stream?: undefined
+    }
+  | {
+      /** The run that conflicts are told of. */
+      readonly run: bigint
+      readonly segment?: undefined
+      /**
+       * A piece of an ordered stream without an end, such as a spool, whose cursor the store keeps: positions `[from, to)`. A
+       * piece behind the cursor is skipped, one that would leave a hole or begins in the middle of a committed one is refused.
+       */
+      readonly stream: { readonly name: string; readonly from: bigint; readonly to: bigint }
+    }
+
+/** What an append speaks for and how it is done. */
+export interface AppendTerms {
   /** Ranges that are completely held once this append is in; usually on the last segment of a source. */
   readonly coverage?: ReadonlyArray<CoverageClaim> | undefined
   /**
@@ -83,6 +105,17 @@ export interface AppendClaim {
    * counts.
    */
   readonly onConflict?: "keep" | "replace" | undefined
+  /**
+   * "bulk": trades of history, many rows of an instrument at a time, straight into the columnstore of a store whose
+   * `capabilities.bulkProfile` is true; several times as fast. What does not fit it is refused with the reason. Which rows are
+   * stored afterwards, and what is said of them, does not depend on it. Default: the ordinary way.
+   */
+  readonly profile?: "bulk" | undefined
+  /**
+   * What is known about live feeds beside these rows, in order; written in the same transaction, also with an empty batch.
+   * Like the rows it is not looked at where the segment was committed before.
+   */
+  readonly feed?: ReadonlyArray<FeedNote> | undefined
 }
 
 /** What became of the rows of an append. inserted + duplicates + conflicts = rows of the batch, unless `skipped`. */
@@ -243,6 +276,17 @@ export interface ServerJob {
   readonly problem?: string | undefined
 }
 
+/** Bars that the database server makes of trades. */
+export interface AggregateState {
+  /** Name of the aggregate. */
+  readonly name: string
+  /**
+   * Seconds from the end of the newest bar that was made to now; undefined where none was. Newer ones are read from the
+   * trades, and while there are no trades it grows, too.
+   */
+  readonly lagSeconds?: number | undefined
+}
+
 /** Table sizes and ages for `dm status`. */
 export interface StoreStatistics {
   readonly databaseBytes: bigint
@@ -263,6 +307,10 @@ export interface StoreStatistics {
   readonly jobs?: ReadonlyArray<ServerJob> | undefined
   /** Late times whose bars the server has to make, and since when they wait; where it makes bars. */
   readonly barsBehind?: { readonly times: number; readonly since?: bigint | undefined } | undefined
+  /** How far the server has come with making bars; where it makes them. */
+  readonly aggregates?: ReadonlyArray<AggregateState> | undefined
+  /** The server's clock minus this machine's, in milliseconds: retention by a job of the server goes by the server's. */
+  readonly clockSkewMillis?: number | undefined
 }
 
 /** Reads and writes market data. */
@@ -275,6 +323,8 @@ export class MarketStore extends Context.Service<
     readonly beginRun: (source: IngestSource) => Effect.Effect<IngestRun, StoreError>
     /** Marks a run as complete. */
     readonly completeRun: (run: bigint) => Effect.Effect<void, StoreError>
+    /** Position after the last committed piece of a stream; 0 where there is none. */
+    readonly streamPosition: (name: string) => Effect.Effect<bigint, StoreError>
     /**
      * Writes a batch of any kind in one transaction with its ledger segment and coverage. Repeating it (same run and
      * segment, or the same rows under another run) changes nothing. The batch is only read.
@@ -290,6 +340,16 @@ export class MarketStore extends Context.Service<
      * are noted for the first time change nothing.
      */
     readonly noteRevisions: (look: RevisionLook) => Effect.Effect<void, StoreError>
+    /**
+     * Notes what is known about live feeds, in order and all or nothing. What the sessions hold is coverage from here on; see
+     * `FeedEntry`.
+     */
+    readonly noteFeed: (notes: ReadonlyArray<FeedNote>) => Effect.Effect<void, StoreError>
+    /**
+     * Sessions that have not ended, by key: several may be at work. A service that starts finds those that a crash has left
+     * open by how it names its own, and ends them with `crashNotes`.
+     */
+    readonly openFeedSessions: Effect.Effect<ReadonlyArray<OpenFeedSession>, StoreError>
     /** Spans of the instruments that share time with the range, whole; of all instruments where the list is absent. */
     readonly coverage: (request: {
       readonly instruments?: ReadonlyArray<InstrumentId> | undefined

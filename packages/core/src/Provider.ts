@@ -16,6 +16,19 @@ import type { TimeRange } from "./TimeRange.ts"
 /** How the symbols of a request are meant. Providers without such forms accept "raw_symbol" alone. */
 export type SymbolType = "raw_symbol" | "parent" | "continuous" | "instrument_id"
 
+/**
+ * How a symbol is meant by the form in which it is written: `ES.FUT` is a parent, `ES.c.0` continuous, digits alone an
+ * instrument number, everything else the venue's own text.
+ */
+export const symbolTypeOf = (rawSymbol: string): SymbolType =>
+  /^[^.]+\.(FUT|OPT|SPOT)$/.test(rawSymbol)
+    ? "parent"
+    : /^[^.]+\.[cnv]\.\d+$/.test(rawSymbol)
+      ? "continuous"
+      : /^\d+$/.test(rawSymbol)
+        ? "instrument_id"
+        : "raw_symbol"
+
 /** Every symbol of a dataset, where a provider supports it. */
 export const AllSymbols = "ALL_SYMBOLS"
 
@@ -106,6 +119,11 @@ export interface ProviderCapabilities {
   readonly maxDays: number
   /** Symbols can be added to a running stream. */
   readonly addSymbolsLive: boolean
+  /**
+   * The clock on which it indexes rows, for live coverage: requests, watermarks and gaps are in its terms. Default "ts_recv",
+   * the first capture.
+   */
+  readonly indexClock?: "ts_recv" | "ts_event" | undefined
 }
 
 /** How a provider is doing. */

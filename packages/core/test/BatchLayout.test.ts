@@ -144,3 +144,20 @@ describe("window", () => {
     assert.deepStrictEqual([inner.columns.instrument[0], inner.columns.bidPrice[0]], [4, 40n])
   })
 })
+
+describe("packed", () => {
+  it("shows columns that stand one after another, and is the layout of a batch for whole eights of rows alone", () => {
+    for (const layout of [TradeLayout, QuoteLayout, BarLayout, BookLayout])
+      for (const rows of [0, 1, 5, 8, 13, 16]) {
+        const set = BatchLayout.packed(layout, new ArrayBuffer(rows * BatchLayout.rowBytes(layout)), rows)
+        let offset = 0
+        for (const [name, { lanes }] of Object.entries<BatchLayout.ColumnSpec>(layout)) {
+          const column = (set.columns as unknown as Record<string, Uint8Array>)[name]!
+          assert.deepStrictEqual([column.byteOffset, column.length], [offset, rows * lanes], name)
+          offset += column.byteLength
+        }
+        assert.strictEqual(offset, set.buffer.byteLength)
+        assert.strictEqual(set.room, rows % 8 === 0 ? rows : 0)
+      }
+  })
+})

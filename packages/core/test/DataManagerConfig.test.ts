@@ -13,7 +13,7 @@ const decoded = (raw: unknown): Config.DataManagerConfig => Result.getOrThrow(Co
 describe("defaults", () => {
   it("are those of the original file", () => {
     const { service, database, providers, symbols, realtime, backfill, retention } = Config.defaults
-    assert.deepStrictEqual(service, { name: "data-manager", logLevel: "info" })
+    assert.deepStrictEqual(service, { name: "data-manager", logLevel: "info", logFormat: "text" })
     assert.strictEqual(database.url, undefined)
     assert.deepStrictEqual([database.maxConnections, database.minConnections], [20, 5])
     assert.deepStrictEqual(providers.databento, {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Stream } from "effect"
+import { Effect, Fiber, Layer, Queue, Stream, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
 import {
   directory,
@@ -7,6 +7,7 @@ import {
   InstrumentRegistry,
   type Listing,
   MarketStore,
+  type RegistryChange,
   type RegistryOptions,
   registryChanges,
   StoreError,
@@ -228,6 +229,34 @@ describe("InstrumentRegistry", () => {
       )
     }).pipe(Effect.provide(layer))
   })
+
+  it.effect("follows configured entries that change, without waiting for its next look", () =>
+    Effect.gen(function* () {
+      const of = (...symbols: ReadonlyArray<string>) =>
+        symbols.map((symbol) => entry(symbol, { source: "config" }))
+      const configured = yield* SubscriptionRef.make<ReadonlyArray<SymbolEntry>>(of("A:1", "A:2"))
+      const { layer } = setup([entry("A:2", { enabled: false })], { configured, pollInterval: "1 hour" })
+      const registry = yield* Effect.provide(InstrumentRegistry, layer)
+      const seen = yield* Queue.unbounded<RegistryChange>()
+      yield* Effect.forkChild(Stream.runForEach(registry.follow, (change) => Queue.offer(seen, change)))
+      const next = Effect.map(Queue.take(seen), (change) => [
+        change._tag,
+        change.entry.symbol,
+        change.entry.enabled
+      ])
+      assert.deepStrictEqual(yield* next, ["Added", "A:1", true])
+      assert.deepStrictEqual(yield* next, ["Added", "A:2", false])
+      // Its stream listens by now.
+      yield* Effect.yieldNow
+      yield* SubscriptionRef.set(configured, of("A:2", "A:3"))
+      assert.deepStrictEqual(yield* next, ["Added", "A:3", true])
+      assert.deepStrictEqual(yield* next, ["Removed", "A:1", true])
+      assert.deepStrictEqual(
+        (yield* registry.entries()).map(({ symbol }) => symbol),
+        ["A:2", "A:3"]
+      )
+    })
+  )
 
   it("tells a changed entry from an equal one", () => {
     assert.deepStrictEqual(registryChanges([entry("A:1")], [entry("A:1", { discoveredAt: 9n })]), [])

@@ -26,6 +26,7 @@ import { clientConfig, type ServerAddress } from "../src/PgServer.ts"
 import { barColumns } from "../src/Rollup.ts"
 import { RowWriter } from "../src/RowWriter.ts"
 import * as Aggregates from "../src/timescale/Aggregates.ts"
+import * as BulkTable from "../src/timescale/BulkTable.ts"
 import * as BenchDatabase from "./BenchDatabase.ts"
 import { checkLeast, connect, main, median, option, quiet } from "./BenchStore.ts"
 import * as OriginalTable from "./OriginalTable.ts"
@@ -114,6 +115,7 @@ interface Bench {
   readonly ids: ReadonlyArray<number>
   /** The server keeps the bars by itself. */
   readonly isAggregated: boolean
+  readonly hasBulk: boolean
 }
 
 const dayOf = ({ ids }: Bench, order: Order, rows = Rows): DayOptions => ({ rows, ids, order })
@@ -161,7 +163,12 @@ const psql = async (bench: Bench, order: Order, table: string, script?: string):
 }
 
 /** What `append` takes, in one run of segments. The batches are made outside of the measurement. */
-const append = async (bench: Bench, order: Order, rollups: boolean): Promise<number> => {
+const append = async (
+  bench: Bench,
+  order: Order,
+  rollups: boolean,
+  profile?: "bulk" | undefined
+): Promise<number> => {
   const store = Append.make(bench.pool, Partitions.make(bench.pool), { rollups })
   const { dataset } = feeds.equities
   const { id } = await quiet(
@@ -174,7 +181,7 @@ const append = async (bench: Bench, order: Order, rollups: boolean): Promise<num
       (segment + 1) * Segment < Rows
         ? []
         : bench.ids.map((instrument) => ({ instrument, schema: "trades" as const, range: sessionOf() }))
-    taken += await seconds(() => quiet(store.append(batch, { run: id, segment, coverage })))
+    taken += await seconds(() => quiet(store.append(batch, { run: id, segment, coverage, profile })))
     segment += 1
   }
   return taken
@@ -189,8 +196,8 @@ interface Way {
   readonly rows?: number | undefined
   /** Where it begins with what the way before it left. Default false: with empty tables. */
   readonly follows?: boolean | undefined
-  /** Servers on which it is possible. Default all. */
-  readonly suits?: ((bench: Bench) => boolean) | undefined
+  /** Servers and orders in which it is possible. Default all. */
+  readonly suits?: ((bench: Bench, order: Order) => boolean) | undefined
 }
 
 const limit: Way = { name: "heap without index, psql", run: (bench, order) => psql(bench, order, "heap") }
@@ -207,6 +214,12 @@ const copiedWithBars: Way = {
   run: (bench, order) => psql(bench, order, "trade", sqlRollups),
   suits: ({ isAggregated }) => !isAggregated
 }
+/** What it writes is counted by days, and the bars are noted to be made: it is the profile as a whole. */
+const bulk: Way = {
+  name: "bulk profile",
+  run: (bench, order) => append(bench, order, true, "bulk"),
+  suits: ({ hasBulk }, order) => hasBulk && order === "symbol" && Rows >= 1000 * Symbols
+}
 const original: Way = {
   name: "original way",
   rows: OriginalRows,
@@ -217,7 +230,7 @@ const original: Way = {
     return seconds(() => OriginalTable.insert(bench.sql, values))
   }
 }
-const ways: ReadonlyArray<Way> = [limit, copied, appended, repeated, copiedWithBars, withBars, original]
+const ways: ReadonlyArray<Way> = [limit, copied, appended, repeated, copiedWithBars, withBars, bulk, original]
 
 /** Least factors by which a way is to be faster than another one, by order. */
 const targets: ReadonlyArray<readonly [way: Way, than: Way, least: { readonly [K in Order]?: number }]> = [
@@ -225,6 +238,8 @@ const targets: ReadonlyArray<readonly [way: Way, than: Way, least: { readonly [K
   [appended, limit, { time: 0.2, symbol: 0.35 }],
   [appended, original, { time: 7, symbol: 12 }],
   [repeated, limit, { time: 0.1 }],
+  [bulk, limit, { symbol: 0.5 }],
+  [bulk, original, { symbol: 15 }],
   [repeated, original, { time: 4 }]
 ]
 
@@ -232,8 +247,8 @@ const written =
   "TRUNCATE trade, bar_1m, bar_1h, bar_1d, row_days, row_conflicts, ingest_runs, ingest_segments, coverage, heap"
 
 /** Empties what the ways write. */
-const clear = async ({ sql }: Bench): Promise<void> => {
-  await sql.query(written)
+const clear = async ({ hasBulk, sql }: Bench): Promise<void> => {
+  await sql.query(hasBulk ? `${written}, trade_bulk, bulk_days` : written)
   await OriginalTable.clear(sql)
   await sql.query("CHECKPOINT")
 }
@@ -258,11 +273,12 @@ const prepare = Effect.gen(function* () {
   const day = Number(sessionOf().start / 86_400_000_000_000n)
   for (const table of ["trade", "bar_1m", "bar_1h"] as const) yield* partitions.ensure(table, [day])
   const isAggregated = yield* Aggregates.exist(pool)
+  const hasBulk = yield* BulkTable.isUsable(pool)
   return yield* Effect.promise(async (): Promise<Bench> => {
     console.log(await BenchDatabase.describe(sql, BenchDatabase.named === ""))
     await sql.query("CREATE TABLE heap (LIKE trade)")
     await OriginalTable.make(sql)
-    const bench = { address, pool, sql, folder, ids: await makeInstruments(sql), isAggregated }
+    const bench = { address, pool, sql, folder, ids: await makeInstruments(sql), isAggregated, hasBulk }
     for (const order of orders) writeFile(fileOf(bench, order), new TradingDay(dayOf(bench, order)))
     return bench
   })
@@ -272,17 +288,17 @@ const keyOf = (order: Order, way: Way): string => `${order}: ${way.name}`
 
 /** Rows per second of every way that is possible here. */
 const measure = async (bench: Bench): Promise<ReadonlyMap<string, number>> => {
-  const possible = ways.filter(({ suits }) => suits?.(bench) !== false)
+  const possibleIn = (order: Order) => ways.filter(({ suits }) => suits?.(bench, order) !== false)
   const taken = new Map<string, Array<number>>()
   for (let round = 0; round < Rounds; round++)
     for (const order of orders)
-      for (const way of possible) {
+      for (const way of possibleIn(order)) {
         if (way.follows !== true) await clear(bench)
         const key = keyOf(order, way)
         taken.set(key, [...(taken.get(key) ?? []), await way.run(bench, order)])
       }
   const rates = orders.flatMap((order) =>
-    possible.map((way) => {
+    possibleIn(order).map((way) => {
       const key = keyOf(order, way)
       return [key, (way.rows ?? Rows) / median(taken.get(key)!)] as const
     })
@@ -310,7 +326,7 @@ const report = (rates: ReadonlyMap<string, number>): void => {
   console.log("")
   for (const [way, than, least] of targets)
     for (const order of orders)
-      if (least[order] !== undefined)
+      if (least[order] !== undefined && rates.has(keyOf(order, way)))
         checkLeast(
           `${way.name} : ${than.name}, by ${order}`,
           rate(order, way) / rate(order, than),

@@ -5,8 +5,8 @@
  *                                        on SQLSTATE 23505: roll back, and the same by the staged way
  *
  * The first try copies straight into the table: that is several times as fast as staging, and history usually brings new
- * rows. Writers share a lock; one that has to remove or complete stored rows takes it alone, so that nobody adds to a bar that is
- * being made anew. Contention and lost connections are retried here: the ledger tells whether a lost COMMIT happened.
+ * rows. Writers share a lock; one that has to remove or complete stored rows holds more (see `Hold`), so that nobody adds to
+ * what is being made anew. Contention and lost connections are retried here: the ledger tells whether a lost COMMIT happened.
  */
 import {
   type AppendClaim,
@@ -14,17 +14,17 @@ import {
   type MarketBatch,
   type MarketStore,
   rowKind,
-  StoreContention,
   StoreError,
   StoreInvalidData
 } from "@data-manager/core"
 import { Effect, Random } from "effect"
-import type { Opened, Prepared, Way } from "./AppendAttempt.ts"
+import type { Counts, NeedsHold, Opened, Prepared, Way } from "./AppendAttempt.ts"
 import * as AppendBars from "./AppendBars.ts"
 import { type BatchScan, countDays, scan as scanBatch } from "./BatchScan.ts"
 import { encode, MaxRowBytes } from "./CopyEncoder.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { exactChunks, exactColumns, MaxTextId, textIdChunks } from "./ExactRows.ts"
+import * as FeedSessionTable from "./FeedSessionTable.ts"
 import * as Ledger from "./Ledger.ts"
 import type { Partitions } from "./Partitions.ts"
 import { codeOf } from "./PgError.ts"
@@ -34,9 +34,13 @@ import * as RollupRebuild from "./RollupRebuild.ts"
 import * as RollupRefill from "./RollupRefill.ts"
 import { rowTables } from "./RowTable.ts"
 import { RowWriter } from "./RowWriter.ts"
+import * as StagedAppend from "./StagedAppend.ts"
 import * as Staging from "./Staging.ts"
 import { isAggregated as areAggregated } from "./timescale/Aggregates.ts"
 import * as BarRefresh from "./timescale/BarRefresh.ts"
+import * as BulkAppend from "./timescale/BulkAppend.ts"
+import * as BulkDays from "./timescale/BulkDays.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
 import * as WriteContext from "./WriteContext.ts"
 import * as WriteLock from "./WriteLock.ts"
 
@@ -52,8 +56,6 @@ export interface AppendOptions {
 /** Tries beside the first one, after contention or a lost connection. */
 const retries = 6
 
-type Counts = Omit<AppendResult, "skipped">
-
 /** The append of a store. */
 export const make = (
   pool: PgPool,
@@ -64,21 +66,30 @@ export const make = (
   const writers: Array<RowWriter> = []
   /** Runs whose last segment met stored rows: the next one will, too. */
   const meeting = new RunSet()
+  const watch = BarRefresh.watch(pool)
 
   const prepare = Effect.fnUntraced(function* (batch: MarketBatch, claim: AppendClaim, writer: RowWriter) {
     const scan = yield* checked(batch)
+    if (claim.profile === "bulk") {
+      yield* BulkAppend.refuseUnfit(scan)
+      yield* BulkAppend.refuseServer(pool)
+    }
     const scales = yield* context.scales(scan)
     yield* context.describe(scan)
     const table = rowTables[scan.kind]
     const prepared: Prepared = { scan, scales, table, claim, writer, rollups: options.rollups ?? true }
     yield* ensurePartitions(partitions, prepared)
+    if (scan.kind === "trades" && prepared.rollups) yield* watch(scan)
     return prepared
   })
 
   const appendRows = Effect.fnUntraced(function* (batch: MarketBatch, claim: AppendClaim, writer: RowWriter) {
     const prepared = yield* prepare(batch, claim, writer)
-    const staged = meeting.has(claim.run) || (yield* mustStage(pool, prepared))
-    const result = yield* persistently(pool, partitions, prepared, staged)
+    const bulk = claim.profile === "bulk"
+    // The bulk profile finds out by itself what it meets.
+    const staged = meeting.has(claim.run) || (!bulk && (yield* mustStage(pool, prepared)))
+    const way: Way = { staged, bulk, hold: "shared", evicts: false, uncertain: false }
+    const result = yield* persistently(pool, partitions, prepared, way)
     if (result.duplicates + result.conflicts > 0) meeting.add(claim.run)
     else if (!result.skipped) meeting.delete(claim.run)
     return result
@@ -125,10 +136,16 @@ const appendNothing = (pool: PgPool, batch: MarketBatch, claim: AppendClaim) =>
       if (!(yield* Ledger.open(connection, claim))) return skipped
       const counts: Counts = { inserted: 0, duplicates: 0, conflicts: 0 }
       yield* Ledger.record(connection, claim, 0, counts, undefined)
-      yield* CoverageTable.claim(connection, claim.coverage ?? [])
+      yield* claimTimes(connection, claim)
       return { ...counts, skipped: false }
     })
   )
+
+/** What the append speaks for beside its rows. Sessions are locked before coverage. */
+const claimTimes = Effect.fnUntraced(function* (connection: PgConnection, claim: AppendClaim) {
+  yield* FeedSessionTable.note(connection, claim.feed ?? [])
+  yield* CoverageTable.claim(connection, claim.coverage ?? [])
+})
 
 const operationOf = (batch: MarketBatch): string => `append ${rowKind(batch)}`
 
@@ -192,17 +209,19 @@ const persistently = Effect.fnUntraced(function* (
   pool: PgPool,
   partitions: Partitions,
   prepared: Prepared,
-  staged: boolean
+  first: Way
 ) {
-  let way: Way = { staged, alone: false, uncertain: false }
+  let way = first
   for (let tries = 0; ; ) {
     const result = yield* Effect.result(attempt(pool, prepared, way))
     if (result._tag === "Success") return result.success
     const error = result.failure
-    if (error._tag === "NeedsLock") {
-      way = { ...way, alone: true }
+    const next = error._tag === "StoreError" ? undefined : otherWay(way, error)
+    if (next !== undefined) {
+      way = next
       continue
     }
+    if (error._tag !== "StoreError") continue
     if (isUniqueViolation(error) && !way.staged) {
       way = { ...way, staged: true }
       continue
@@ -218,13 +237,29 @@ const persistently = Effect.fnUntraced(function* (
   }
 })
 
+/** What an attempt has found out about how to go about it. */
+type Finding = NeedsHold | BulkAppend.Overlap | BulkDays.InBulk
+
+const otherWay = (way: Way, finding: Finding): Way => {
+  switch (finding._tag) {
+    case "NeedsHold":
+      return { ...way, hold: finding.hold }
+    case "InBulk":
+      return { ...way, staged: true, evicts: true }
+    case "BulkOverlap":
+      return finding.isOrdinary
+        ? { ...way, staged: true, bulk: false, evicts: true }
+        : { ...way, staged: true }
+  }
+}
+
 const hasNoPartition = (error: StoreError): boolean => codeOf(error.cause) === "23514"
 
 const attempt = (
   pool: PgPool,
   prepared: Prepared,
   way: Way
-): Effect.Effect<AppendResult, StoreError | Staging.NeedsLock> =>
+): Effect.Effect<AppendResult, StoreError | Finding> =>
   pool.transaction(
     operationOf(prepared.scan.batch),
     Effect.fnUntraced(function* (connection) {
@@ -232,32 +267,65 @@ const attempt = (
       if (!(yield* Ledger.open(connection, claim)))
         return way.uncertain ? yield* Ledger.resultOf(connection, claim) : skipped
       const opened = yield* begin(connection, prepared, way)
-      yield* AppendBars.adoptReturning(connection, prepared, way, opened)
-      const counts = way.staged
-        ? yield* writeStaged(connection, prepared, way, opened)
-        : yield* writeDirectly(connection, prepared, way, opened)
+      yield* holdDays(connection, prepared, way, opened)
+      const counts = yield* write(connection, prepared, way, opened)
+      yield* Ledger.record(connection, claim, scan.length, counts, scan)
+      yield* claimTimes(connection, claim)
       if (opened.isAggregated && prepared.rollups && scan.kind === "trades")
         yield* BarRefresh.note(connection, scan)
-      yield* Ledger.record(connection, claim, scan.length, counts, scan)
-      if (claim.coverage !== undefined) yield* CoverageTable.claim(connection, claim.coverage)
       return { ...counts, skipped: false }
     })
   )
+
+/**
+ * Takes the row locks of the batch's days, and their rows out of the bulk table, where that is due. Before an ordinary append
+ * changes stored rows it always is: it counts the days anew by what is in the ordinary table.
+ */
+const holdDays = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { scan, writer }: Prepared,
+  { bulk, evicts, hold }: Way,
+  { hasBulk }: Opened
+) {
+  const mayMeetBulk = hasBulk && !bulk && scan.kind === "trades"
+  const isMoving = mayMeetBulk && (evicts || hold !== "shared")
+  if (!isMoving && hold !== "days") return
+  yield* Rollup.sendDays(connection, writer, scan, countDays(scan))
+  yield* Rollup.lockDays(connection)
+  if (isMoving) yield* BulkDays.evict(connection)
+  yield* connection.query("DELETE FROM added_day")
+})
+
+const write = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  prepared: Prepared,
+  way: Way,
+  opened: Opened
+) {
+  if (way.bulk) return yield* BulkAppend.write(connection, prepared, way, opened)
+  yield* AppendBars.adoptReturning(connection, prepared, way, opened)
+  const counts = way.staged
+    ? yield* StagedAppend.write(connection, prepared, way, opened)
+    : yield* writeDirectly(connection, prepared, way, opened)
+  if (opened.hasBulk && prepared.scan.kind === "trades") yield* BulkDays.refuse(connection)
+  return counts
+})
 
 /** Takes the write lock, makes the temporary tables, and asks up to where retention has removed rows. */
 const begin = Effect.fnUntraced(function* (connection: PgConnection, prepared: Prepared, way: Way) {
   const results = yield* connection.script(
     [
-      WriteLock.take(way.alone),
-      `${RollupRefill.horizonQuery}; SELECT ${areAggregated} AS aggregated`,
+      WriteLock.take(way.hold === "alone"),
+      `${RollupRefill.horizonQuery}; SELECT ${areAggregated} AS aggregated, ${BulkTable.isThere} AS bulk`,
       Rollup.temporaryTables,
-      ...(way.staged ? [Staging.temporaryTables(prepared.table)] : []),
-      ...(way.alone ? [RollupRebuild.temporaryTables, RollupRefill.temporaryTables] : [])
+      ...(way.staged ? [Staging.temporaryTables(way.bulk ? BulkTable.bulkTrades : prepared.table)] : []),
+      ...(way.hold !== "shared" ? [RollupRebuild.temporaryTables, RollupRefill.temporaryTables] : [])
     ].join(";")
   )
   const opened: Opened = {
     horizon: RollupRefill.horizonOf(results[1]!),
-    isAggregated: results[2]![0]!.aggregated as boolean
+    isAggregated: results[2]![0]!.aggregated as boolean,
+    hasBulk: results[2]![0]!.bulk as boolean
   }
   return opened
 })
@@ -288,69 +356,8 @@ const writeDirectly = Effect.fnUntraced(function* (
       "COPY trade_text_id (instrument_id, ts, trade_key, trade_id) FROM STDIN (FORMAT binary)",
       textIdChunks(writer, table, scan, textIds, false)
     )
-  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
-  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, adopted)
+  const own = yield* AppendBars.adoptExact(connection, prepared, way, opened)
+  yield* AppendBars.keepRollups(connection, prepared, way, opened, undefined, own)
   const counts: Counts = { inserted: scan.length, duplicates: 0, conflicts: 0 }
   return counts
 })
-
-const writeStaged = Effect.fnUntraced(function* (
-  connection: PgConnection,
-  prepared: Prepared,
-  way: Way,
-  opened: Opened
-) {
-  const { scan, scales, table, writer, claim } = prepared
-  const encoded = encode(writer, scan, scales, true)
-  yield* Staging.stage(connection, writer, table, scan, encoded)
-  const exact = encoded.exact.length > 0 || (yield* hasRows(connection, table.exactTable))
-  const staged: Staging.StagedBatch = {
-    table,
-    scan,
-    run: claim.run,
-    exact,
-    textIds: Staging.textIdsOf(scan) !== undefined
-  }
-  const replaced =
-    claim.onConflict === "replace"
-      ? yield* Staging.findReplaced(connection, staged, yield* Ledger.lastTime(connection, claim))
-      : { rows: 0, inBatch: 0 }
-  if (replaced.rows > 0) {
-    if (!way.alone) return yield* new Staging.NeedsLock()
-    yield* Staging.removeReplaced(connection, staged)
-  }
-  const sorted = yield* Staging.insertFresh(connection, staged, way.alone)
-  if (sorted.inserted + sorted.duplicates + sorted.conflicts !== scan.length)
-    return yield* new StoreError({
-      operation: operationOf(scan.batch),
-      reason: new StoreContention({
-        detail: "stored rows were removed while the batch was compared with them"
-      })
-    })
-  const adopted = yield* AppendBars.adoptExact(connection, prepared, way, opened)
-  const rebuilt =
-    replaced.rows > 0 || (sorted.completed && table.kind === "trades")
-      ? yield* AppendBars.rebuildChanged(connection, prepared, opened)
-      : undefined
-  if (sorted.inserted > 0)
-    yield* AppendBars.keepRollups(
-      connection,
-      prepared,
-      way,
-      opened,
-      AppendBars.selection(scan, sorted.fresh, rebuilt),
-      adopted
-    )
-  const counts: Counts = {
-    inserted: sorted.inserted - replaced.inBatch,
-    duplicates: sorted.duplicates,
-    conflicts: sorted.conflicts + replaced.inBatch
-  }
-  return counts
-})
-
-const hasRows = (connection: PgConnection, table: string): Effect.Effect<boolean, StoreError> =>
-  Effect.map(
-    connection.query<SqlRow & { readonly found: boolean }>(`SELECT EXISTS (SELECT FROM ${table}) AS found`),
-    ([row]) => row!.found
-  )

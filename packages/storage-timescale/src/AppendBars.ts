@@ -4,14 +4,14 @@
  */
 import type { AppendClaim, StoreError } from "@data-manager/core"
 import { Effect } from "effect"
-import type { Opened, Prepared, Way } from "./AppendAttempt.ts"
+import { NeedsHold, type Opened, type Prepared, type Way } from "./AppendAttempt.ts"
 import { type BatchScan, countDays } from "./BatchScan.ts"
 import * as Ledger from "./Ledger.ts"
 import type { PgConnection, SqlRow } from "./PgPool.ts"
 import * as Rollup from "./Rollup.ts"
 import * as RollupRebuild from "./RollupRebuild.ts"
 import * as RollupRefill from "./RollupRefill.ts"
-import * as Staging from "./Staging.ts"
+import type { RowTable } from "./RowTable.ts"
 import * as OwnBars from "./timescale/OwnBars.ts"
 
 /**
@@ -29,7 +29,10 @@ export const adoptReturning = Effect.fnUntraced(function* (
   yield* adopt(connection, way, yield* OwnBars.lacking(connection, OwnBars.before(scan, horizon)))
 })
 
-/** The same for those that have values which an aggregate cannot take, once they are written; gives these instruments. */
+/**
+ * The same for those that have values which an aggregate cannot take, once they are written. Gives the instruments to whose
+ * bars the batch is still to be added: those that were ours before. Undefined where all are.
+ */
 export const adoptExact = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, rollups }: Prepared,
@@ -37,27 +40,33 @@ export const adoptExact = Effect.fnUntraced(function* (
   { isAggregated }: Opened
 ) {
   if (!isAggregated || !rollups || scan.kind !== "trades") return undefined
-  const ids = yield* OwnBars.lackingExact(connection, scan)
-  yield* adopt(connection, way, ids)
-  return ids.length === 0 ? undefined : new Set(ids)
+  const { lackingExact, own } = yield* OwnBars.ownersOf(connection, scan)
+  yield* adopt(connection, way, lackingExact)
+  return own
 })
 
 const adopt = Effect.fnUntraced(function* (connection: PgConnection, way: Way, ids: ReadonlyArray<number>) {
   if (ids.length === 0) return
-  if (!way.alone) return yield* new Staging.NeedsLock()
+  if (way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
   yield* OwnBars.adopt(connection, ids)
 })
 
 /** Makes bars and day counts of the instruments with replaced or completed rows anew; gives these instruments. */
 export const rebuildChanged = Effect.fnUntraced(function* (
   connection: PgConnection,
-  { table, scan, rollups }: Prepared,
+  { scan, rollups }: Prepared,
+  table: RowTable,
+  way: Way,
   { isAggregated }: Opened
 ) {
   if (!rollups) return undefined
   yield* RollupRebuild.touchReplaced(connection, table)
-  if (isAggregated) yield* OwnBars.touchOwnOnly(connection)
-  if (table.kind === "trades") yield* RollupRebuild.rebuildBars(connection, scan)
+  if (isAggregated && !(yield* OwnBars.touchOwnOnly(connection))) {
+    // The server makes the bars.
+  } else if (table.kind === "trades") {
+    if (way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
+    yield* RollupRebuild.rebuildBars(connection, scan)
+  }
   yield* RollupRebuild.recountDays(connection, table, scan)
   const rows = yield* connection.query<SqlRow & { readonly id: number }>(
     `SELECT DISTINCT instrument_id AS id FROM gone_${table.table}`
@@ -83,10 +92,10 @@ export const keepRollups = Effect.fnUntraced(function* (
   connection: PgConnection,
   { scan, scales, writer, claim, rollups }: Prepared,
   way: Way,
-  { horizon, isAggregated }: Opened,
+  { horizon }: Opened,
   selected: Uint8Array | undefined,
-  /** Instruments whose bars have these rows already. */
-  adopted: ReadonlySet<number> | undefined
+  /** What `adoptExact` gave. */
+  own: ReadonlySet<number> | undefined
 ) {
   if (!rollups) return
   const days = countDays(scan, selected)
@@ -95,9 +104,9 @@ export const keepRollups = Effect.fnUntraced(function* (
   const { batch } = scan
   if (batch._tag !== "TradeBatch") return yield* Rollup.addDays(connection)
   const refilled = yield* RollupRefill.find(connection, scan, horizon)
-  if (refilled !== undefined && !way.alone) return yield* new Staging.NeedsLock()
+  if (refilled !== undefined && way.hold !== "alone") return yield* new NeedsHold({ hold: "alone" })
   yield* Rollup.addDays(connection)
-  const ours = isAggregated ? yield* OwnBars.rowsOf(connection, scan, selected, adopted) : selected
+  const ours = own === undefined ? selected : OwnBars.rowsOf(scan, selected, own)
   if (ours === OwnBars.None) return
   const counting = refilled === undefined ? ours : RollupRefill.without(scan, refilled, ours)
   // Staged rows meet stored ones, so their bars do, too.
@@ -108,6 +117,9 @@ export const keepRollups = Effect.fnUntraced(function* (
 
 /** The second of the last row that the run has written, negative infinity where it has written none. */
 const lastSecond = (connection: PgConnection, claim: AppendClaim): Effect.Effect<number, StoreError> =>
-  Effect.map(Ledger.lastTime(connection, claim), (time) =>
-    time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
-  )
+  // Live rows go into bars that have begun.
+  claim.stream !== undefined
+    ? Effect.succeed(Number.POSITIVE_INFINITY)
+    : Effect.map(Ledger.lastTime(connection, claim), (time) =>
+        time === undefined ? Number.NEGATIVE_INFINITY : Number(time / 1_000_000_000n)
+      )

@@ -351,7 +351,7 @@ const lastStarts = (
 const lastTrade = (read: Read): string => {
   const hasPrice = `(t.price IS NOT NULL OR EXISTS (SELECT FROM trade_exact e WHERE e.instrument_id = t.instrument_id
     AND e.ts = t.ts AND e.trade_key = t.trade_key AND e.price IS NOT NULL))`
-  return `SELECT q.id, 0 AS publisher, ${microsOf(`(SELECT t.ts FROM trade t WHERE t.instrument_id = q.id
+  return `SELECT q.id, 0 AS publisher, ${microsOf(`(SELECT t.ts FROM trade_rows t WHERE t.instrument_id = q.id
     AND ${timeCondition(clampRange(wholeBars(read)), "ts", true)} AND ${hasPrice} ORDER BY t.ts DESC LIMIT 1)`)} AS last
     FROM unnest(${idList(read.context.ids)}) q(id)`
 }

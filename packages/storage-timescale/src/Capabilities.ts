@@ -2,16 +2,20 @@
 import { type StoreCapabilities, StoreError, StoreIncompatible } from "@data-manager/core"
 import { Effect } from "effect"
 import type { PgPool } from "./PgPool.ts"
+import { readOnlyColumns, readOnlyOf } from "./Preflight.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
-import { type Layout, layoutOf } from "./timescale/Layout.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
+import { extension, type Layout, layoutOf } from "./timescale/Layout.ts"
 
 /** Oldest PostgreSQL that the store runs on: multiranges came with 14, `MERGE` and faster sorts with 15. */
 export const OLDEST_SERVER = 15
 
-interface Facts {
+/** What a server says of itself. */
+export interface Facts {
   readonly version_num: number
   readonly version: string
   readonly recovering: boolean
+  readonly read_only: boolean
   readonly extension: string | null
   readonly license: string | null
   readonly encoding: string
@@ -20,15 +24,29 @@ interface Facts {
 const factsQuery = /* sql */ `
   SELECT current_setting('server_version_num')::int4 AS version_num,
          split_part(current_setting('server_version'), ' ', 1) AS version,
-         pg_is_in_recovery() AS recovering,
+         ${readOnlyColumns},
          (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS extension,
          current_setting('timescaledb.license', true) AS license,
          current_setting('server_encoding') AS encoding`
 
-const refuse = (detail: string, hint: string): Effect.Effect<never, StoreError> =>
-  Effect.fail(
-    new StoreError({ operation: "open the store", reason: new StoreIncompatible({ detail, hint }) })
-  )
+/** Why the store cannot use a server with these facts at all, and what to do; undefined where it can. */
+export const refusalOf = ({
+  encoding,
+  version,
+  version_num
+}: Pick<Facts, "version" | "version_num" | "encoding">): StoreIncompatible | undefined => {
+  if (version_num < OLDEST_SERVER * 10_000)
+    return new StoreIncompatible({
+      detail: `this server is PostgreSQL ${version}, which is too old`,
+      hint: `use version ${OLDEST_SERVER} or newer, or leave [database] url out for the embedded server; nothing was changed`
+    })
+  if (encoding !== "UTF8")
+    return new StoreIncompatible({
+      detail: `this database is encoded in ${encoding}, which cannot hold every symbol and name`,
+      hint: "make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0 and name it in [database] url; nothing was changed"
+    })
+  return undefined
+}
 
 const editionOf = (facts: Facts): StoreCapabilities["edition"] =>
   facts.extension === null
@@ -69,19 +87,30 @@ const notesOf = (
 const upgradeHint =
   "the TimescaleDB extension is there and not used by these tables yet: dm migrate --up moves them into hypertables"
 
-/** Asks the server; refuses one that is too old, read-only or not in UTF-8, before anything is changed. */
+/** An extension that the server has and this database has not. */
+const unusedExtension = (pool: PgPool): Effect.Effect<ReadonlyArray<string>, StoreError> =>
+  Effect.map(extension(pool), ({ available }) =>
+    available === undefined
+      ? []
+      : [
+          `TimescaleDB ${available} is on this server and not in this database: an administrator runs ` +
+            "CREATE EXTENSION timescaledb in it, then dm migrate --up moves the tables into hypertables"
+        ]
+  )
+
+const readOnlyNotes = {
+  standby: "this server is a read-only standby: what is stored can be read, and is written on the primary",
+  setting:
+    "default_transaction_read_only is on: what is stored can be read, and nothing can be written by this login"
+} as const
+
+/** Asks the server; refuses one that is too old or not in UTF-8, before anything is changed. */
 export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boolean) {
-  const [facts] = yield* pool.query<Facts & { readonly [column: string]: unknown }>(factsQuery)
-  if (facts === undefined) return yield* refuse("the server did not say what it is", "see `dm doctor`")
-  if (facts.version_num < OLDEST_SERVER * 10_000)
-    return yield* refuse(
-      `PostgreSQL ${facts.version} is too old`,
-      `use version ${OLDEST_SERVER} or newer, or leave [database] url out for the embedded server`
-    )
-  if (facts.recovering)
-    return yield* refuse("this server is a read-only standby", "name the primary in [database] url")
-  if (facts.encoding !== "UTF8")
-    return yield* refuse(`the database is encoded in ${facts.encoding}`, "create it with ENCODING 'UTF8'")
+  const [row] = yield* pool.query<Facts & { readonly [column: string]: unknown }>(factsQuery)
+  const facts = row!
+  const reason = refusalOf(facts)
+  if (reason !== undefined) return yield* new StoreError({ operation: "open the store", reason })
+  const readOnly = readOnlyOf(facts)
   const edition = editionOf(facts)
   const layout = yield* layoutOf(pool)
   const isAggregated = yield* Aggregates.exist(pool)
@@ -93,8 +122,13 @@ export const detect = Effect.fnUntraced(function* (pool: PgPool, embedded: boole
     partitioning: layout === "hypertable" ? "hypertable" : "range",
     compression: edition === "timescaledb-community" && layout === "hypertable",
     continuousAggregates: isAggregated,
-    bulkProfile: false,
-    notes: notesOf(edition, layout, isAggregated)
+    bulkProfile: edition === "timescaledb-community" && (yield* BulkTable.isUsable(pool)),
+    readOnly: readOnly !== undefined,
+    notes: [
+      ...(readOnly === undefined ? [] : [readOnlyNotes[readOnly]]),
+      ...(embedded || facts.extension !== null ? [] : yield* unusedExtension(pool)),
+      ...notesOf(edition, layout, isAggregated)
+    ]
   }
   return capabilities
 })

@@ -83,7 +83,7 @@ const storedQuery = (table: RowTable): string => {
     FROM row_conflicts c
     JOIN instruments i ON i.id = c.instrument_id
     CROSS JOIN LATERAL (
-      SELECT * FROM ${table.table} r
+      SELECT * FROM ${table.rows} r
       WHERE ${equal("r", "c", group)} AND r.${rowKey(table)} = c.row_key AND r.ts >= $2 AND r.ts <= $3 OFFSET 0
     ) t
     ${storedSides(table, "t", hasTextIds)}

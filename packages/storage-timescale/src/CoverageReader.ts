@@ -1,6 +1,7 @@
 /** Reading coverage: held ranges, marks, and what live feed sessions hold so far. */
 import { type Coverage, MarketSchema, type MarketStore, type StoreError, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
+import { liveRanges } from "./objects/feed.ts"
 import { microsOf, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 
 interface SpanRow extends SqlRow {
@@ -14,11 +15,6 @@ interface SpanRow extends SqlRow {
   readonly expires_at: bigint | null
 }
 
-/** What a feed session holds of an instrument: from joining to leaving or the watermark, without its exceptions. */
-const sessionRanges = /* sql */ `
-  tstzmultirange(tstzrange(
-    m.joined_at, greatest(m.joined_at, least(coalesce(m.left_at, f.watermark), f.watermark)))) - m.exceptions`
-
 /** $1 instruments or NULL, $2 schema or NULL, $3 and $4 range or NULL, $5 states or NULL. */
 const spansQuery = /* sql */ `
   WITH held AS (
@@ -27,9 +23,9 @@ const spansQuery = /* sql */ `
       SELECT instrument_id, schema, unnest(ranges) AS part FROM coverage
       WHERE ($1::int4[] IS NULL OR instrument_id = ANY($1)) AND ($2::int2 IS NULL OR schema = $2)
       UNION ALL
-      SELECT m.instrument_id, f.schema, unnest(${sessionRanges})
+      SELECT m.instrument_id, f.schema, unnest(${liveRanges})
       FROM feed_session_instruments m JOIN feed_sessions f ON f.id = m.session_id
-      WHERE f.folded_at IS NULL AND ($1 IS NULL OR m.instrument_id = ANY($1)) AND ($2 IS NULL OR f.schema = $2)
+      WHERE ($1 IS NULL OR m.instrument_id = ANY($1)) AND ($2 IS NULL OR f.schema = $2)
     ) parts
     GROUP BY instrument_id, schema
   ), spans AS (
@@ -40,11 +36,11 @@ const spansQuery = /* sql */ `
     SELECT instrument_id, schema, state, range, cause, checked_at, expires_at FROM coverage_marks
     WHERE ($1 IS NULL OR instrument_id = ANY($1)) AND ($2 IS NULL OR schema = $2)
   )
-  SELECT instrument_id, schema, state, ${microsOf("lower(shared)")} AS start, ${microsOf("upper(shared)")} AS finish,
+  SELECT instrument_id, schema, state, ${microsOf("lower(range)")} AS start, ${microsOf("upper(range)")} AS finish,
          cause, ${microsOf("checked_at")} AS checked_at, ${microsOf("expires_at")} AS expires_at
-  FROM spans, LATERAL (SELECT range * tstzrange($3::timestamptz, $4::timestamptz) AS shared) s
-  WHERE NOT isempty(shared) AND ($5::text[] IS NULL OR state = ANY($5))
-  ORDER BY instrument_id, schema, lower(shared), state`
+  FROM spans
+  WHERE range && tstzrange($3::timestamptz, $4::timestamptz) AND ($5::text[] IS NULL OR state = ANY($5))
+  ORDER BY instrument_id, schema, lower(range), state`
 
 const nanos = (micros: bigint | null): bigint | undefined =>
   micros === null ? undefined : micros * UnixNanos.PerMicro

@@ -11,6 +11,7 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
+import * as FeedGaps from "./FeedGaps.ts"
 import { type PgConnection, type PgPool, timestampParameter } from "./PgPool.ts"
 
 interface ClaimColumns {
@@ -116,13 +117,16 @@ export const mark = Effect.fnUntraced(function* (
   if (marks.length === 0) return
   const ranges = marks.map((span) => outward(span.range))
   const expired = marks.flatMap((span, i) => (span.state === "expired" ? [{ span, range: ranges[i]! }] : []))
-  if (expired.length > 0)
-    yield* connection.query(forget, [
+  if (expired.length > 0) {
+    const columns = [
       expired.map(({ span }) => span.instrument),
       expired.map(({ span }) => MarketSchema.code(span.schema)),
       expired.map(({ range }) => timestampParameter(range.start)),
       expired.map(({ range }) => timestampParameter(range.end))
-    ])
+    ] as const
+    yield* FeedGaps.expire(connection, columns)
+    yield* connection.query(forget, columns)
+  }
   yield* connection.query(insertMarks, [
     marks.map((span) => span.instrument),
     marks.map((span) => MarketSchema.code(span.schema)),

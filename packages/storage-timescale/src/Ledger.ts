@@ -3,6 +3,7 @@
  * Appends of one run lock its row, so that two processes with the same source take turns.
  */
 import {
+  type AppendPlace,
   type AppendResult,
   type IngestRun,
   type IngestSource,
@@ -14,6 +15,7 @@ import {
 import { Effect } from "effect"
 import { microsOf, type PgConnection, type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
+import { compressRun } from "./timescale/BulkTable.ts"
 
 interface RunRow extends SqlRow {
   readonly id: bigint
@@ -30,14 +32,17 @@ const beginStatement = /* sql */ `
     (SELECT coalesce(sum(s.rows), 0)::int8 FROM ingest_segments s WHERE s.run_id = ingest_runs.id) AS rows`
 
 const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
-  const [row] = yield* pool.query<RunRow>(beginStatement, [
+  const values = [
     source.kind,
     source.source,
     source.provider,
     source.dataset,
     source.schema === undefined ? null : MarketSchema.code(source.schema),
     source.fingerprint ?? null
-  ])
+  ]
+  const [row] = yield* pool.withConnection("begin run", (connection) =>
+    connection.query<RunRow>(beginStatement, values)
+  )
   const run: IngestRun = {
     id: row!.id,
     nextSegment: row!.next_segment,
@@ -47,17 +52,39 @@ const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
   return run
 })
 
-/** A segment of a run, as an append claims it. */
-export interface Segment {
-  readonly run: bigint
-  readonly segment: number
-}
-
 /**
- * Locks the run for this transaction. True where the segment may be written, false where it is committed already.
- * A run that does not exist, and a segment that leaves a hole, are refused.
+ * Locks the run or the stream for this transaction. True where the piece may be written, false where it is committed already. A
+ * run that does not exist, and a piece that leaves a hole, are refused.
  */
-export const open = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
+export const open = (connection: PgConnection, place: AppendPlace): Effect.Effect<boolean, StoreError> =>
+  place.stream === undefined ? openSegment(connection, place) : openPiece(connection, place.stream)
+
+/** A piece of a stream. */
+type Piece = NonNullable<AppendPlace["stream"]>
+
+const openPiece = Effect.fnUntraced(function* (connection: PgConnection, { from, name, to }: Piece) {
+  if (from >= to) return yield* refuse(`positions ${from} to ${to} are no piece of stream ${name}`)
+  yield* connection.query(
+    "INSERT INTO stream_cursors (stream, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    [name]
+  )
+  const [cursor] = yield* connection.query<SqlRow & { readonly position: bigint }>(
+    "SELECT position FROM stream_cursors WHERE stream = $1 FOR UPDATE",
+    [name]
+  )
+  const { position } = cursor!
+  if (to <= position) return false
+  // A stream that nothing was written of begins where it begins.
+  if (from === position || position === 0n) return true
+  return yield* refuse(
+    `stream ${name} is committed up to ${position}: a piece from ${from} to ${to} does not go on there`
+  )
+})
+
+const openSegment = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { run, segment }: AppendPlace & { readonly segment: number }
+) {
   if (!Number.isInteger(segment) || segment < 0)
     return yield* refuse(`${segment} is no segment: they are numbered from 0`)
   // Two statements of one round trip: the second one looks only after the lock is held.
@@ -72,8 +99,18 @@ export const open = Effect.fnUntraced(function* (connection: PgConnection, { run
   return segment === next
 })
 
-/** What a committed segment's append came to: for one whose answer was lost with its connection. */
-export const resultOf = Effect.fnUntraced(function* (connection: PgConnection, { run, segment }: Segment) {
+/**
+ * What a committed append came to: for one whose answer was lost with its connection. Of a stream's piece that is not kept: it
+ * counts as skipped.
+ */
+export const resultOf = Effect.fnUntraced(function* (
+  connection: PgConnection,
+  { run, segment, stream }: AppendPlace
+) {
+  if (stream !== undefined) {
+    const nothing: AppendResult = { inserted: 0, duplicates: 0, conflicts: 0, skipped: true }
+    return nothing
+  }
   const [row] = yield* connection.query<SqlRow & Omit<AppendResult, "skipped">>(
     "SELECT inserted, duplicates, conflicts FROM ingest_segments WHERE run_id = $1 AND segment = $2",
     [run, segment]
@@ -83,10 +120,10 @@ export const resultOf = Effect.fnUntraced(function* (connection: PgConnection, {
   return result
 })
 
-/** Largest time of the run's committed rows, in whole microseconds as ns since the epoch. */
+/** Largest time of the run's committed rows, in whole microseconds as ns since the epoch. Of a stream it is not kept. */
 export const lastTime = (
   connection: PgConnection,
-  { run }: Segment
+  { run }: AppendPlace
 ): Effect.Effect<bigint | undefined, StoreError> =>
   Effect.map(
     connection.query<SqlRow & { readonly last: bigint | null }>(
@@ -99,15 +136,20 @@ export const lastTime = (
 const refuse = (detail: string): Effect.Effect<never, StoreError> =>
   Effect.fail(new StoreError({ operation: "append", reason: new StoreBadRequest({ detail }) }))
 
-/** Records a segment, in the transaction that wrote its rows. */
+/** Records an append, in the transaction that wrote its rows. */
 export const record = (
   connection: PgConnection,
-  { run, segment }: Segment,
+  { run, segment, stream }: AppendPlace,
   rows: number,
   result: Omit<AppendResult, "skipped">,
   times: { readonly first: bigint; readonly last: bigint } | undefined
-): Effect.Effect<unknown, StoreError> =>
-  connection.query(
+): Effect.Effect<unknown, StoreError> => {
+  if (stream !== undefined)
+    return connection.query("UPDATE stream_cursors SET position = $2, updated_at = now() WHERE stream = $1", [
+      stream.name,
+      stream.to
+    ])
+  return connection.query(
     `INSERT INTO ingest_segments (run_id, segment, rows, inserted, duplicates, conflicts, first_ts, last_ts)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
     [
@@ -121,9 +163,20 @@ export const record = (
       times === undefined ? null : timestampParameter(times.last)
     ]
   )
+}
 
 /** The ledger part of the store. */
-export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "completeRun"> => ({
+export const make = (
+  pool: PgPool
+): Pick<MarketStore["Service"], "beginRun" | "completeRun" | "streamPosition"> => ({
+  streamPosition: (name) =>
+    Effect.map(
+      pool.query<SqlRow & { readonly position: bigint }>(
+        "SELECT position FROM stream_cursors WHERE stream = $1",
+        [name]
+      ),
+      ([cursor]) => cursor?.position ?? 0n
+    ),
   beginRun: (source) => begin(pool, source),
   completeRun: (run) =>
     Effect.flatMap(
@@ -131,6 +184,9 @@ export const make = (pool: PgPool): Pick<MarketStore["Service"], "beginRun" | "c
         "UPDATE ingest_runs SET completed_at = coalesce(completed_at, now()) WHERE id = $1 RETURNING id",
         [run]
       ),
-      (rows) => (rows.length === 0 ? refuse(`there is no run ${run}; begin one first`) : refreshPending(pool))
+      (rows) =>
+        rows.length === 0
+          ? refuse(`there is no run ${run}; begin one first`)
+          : Effect.andThen(compressRun(pool, run), refreshPending(pool))
     )
 })

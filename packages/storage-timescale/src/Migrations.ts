@@ -18,9 +18,14 @@ import { Effect, Schedule } from "effect"
 import * as initial from "./migrations/0001_initial.ts"
 import * as revisions from "./migrations/0002_revisions.ts"
 import * as barRefreshes from "./migrations/0003_bar_refreshes.ts"
-import { codeObjects, dropStatements, namesOf, viewNames } from "./objects/CodeObjects.ts"
+import * as bulkDays from "./migrations/0004_bulk_days.ts"
+import * as feedSessions from "./migrations/0005_feed_sessions.ts"
+import { codeObjects, dropStatements, namesOf, routineNames, viewNames } from "./objects/CodeObjects.ts"
 import { microsOf, type PgConnection, type PgPool } from "./PgPool.ts"
+import * as Preflight from "./Preflight.ts"
+import { aggregates } from "./timescale/Aggregates.ts"
 import { refreshPending } from "./timescale/BarRefresh.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
 import type { StoreSettings } from "./timescale/Settings.ts"
 import * as Upgrade from "./timescale/Upgrade.ts"
 
@@ -35,11 +40,13 @@ interface Migration {
 export const migrations: ReadonlyArray<Migration> = [
   { version: 1, name: "initial", ...initial },
   { version: 2, name: "revisions", ...revisions },
-  { version: 3, name: "bar refreshes", ...barRefreshes }
+  { version: 3, name: "bar refreshes", ...barRefreshes },
+  { version: 4, name: "bulk days", ...bulkDays },
+  { version: 5, name: "feed sessions", ...feedSessions }
 ]
 
 /** From this version on the tables follow what the server can do. */
-const FOLLOWING_VERSION = 3
+const FOLLOWING_VERSION = 4
 
 /** Version of the schema that this program works with. */
 export const NEWEST_VERSION = migrations.length
@@ -89,13 +96,7 @@ const hasLedger = Effect.fnUntraced(function* (connection: PgConnection) {
   )
   if (table?.found !== true) return false
   if (table.ours) return true
-  return yield* Effect.fail(
-    incompatible(
-      "migrate",
-      "this database has a table schema_migrations that is not ours",
-      "use another database, or a schema of its own (?options=-csearch_path%3DNAME in the URL); nothing was changed"
-    )
-  )
+  return yield* Preflight.occupied("migrate", "this database has a table schema_migrations that is not ours")
 })
 
 const appliedOf = Effect.fnUntraced(function* (connection: PgConnection) {
@@ -138,31 +139,27 @@ const statesOf = (applied: ReadonlyArray<Applied>): ReadonlyArray<MigrationState
   return [...known, ...newer]
 }
 
-/** Names of the tables and views that migration 1 and the code objects would make. */
-const ownNames = (): ReadonlyArray<string> => {
-  const tables = namesOf(
-    migrations.map((m) => m.up),
-    "TABLE"
-  )
-  return [...tables, ...viewNames]
+/** Tables and indexes that a migration makes. */
+const relationsOf = ({ up }: Migration): ReadonlyArray<string> => [
+  ...namesOf([up], "TABLE"),
+  ...namesOf([up], "INDEX")
+]
+
+/** What a migration takes of names that no earlier one has: one may make a table of ours anew. */
+const namesIn = (migration: Migration): Preflight.Names => {
+  const before = new Set(migrations.filter(({ version }) => version < migration.version).flatMap(relationsOf))
+  return { relations: relationsOf(migration).filter((name) => !before.has(name)), routines: [] }
 }
 
-/** Somebody else's tables of our names, in a database that we never migrated. */
-const refuseForeignTables = Effect.fnUntraced(function* (connection: PgConnection) {
-  const rows = yield* connection.query<{ readonly relname: string }>(
-    `SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1)
-     ORDER BY 1`,
-    [ownNames()]
-  )
-  if (rows.length === 0) return
-  const names = rows.map((row) => row.relname).join(", ")
-  return yield* Effect.fail(
-    incompatible(
-      "migrate up",
-      `this database has tables of the same names that are not ours: ${names}`,
-      "use another database, or a schema of its own (?options=-csearch_path%3DNAME in the URL); nothing was changed"
-    )
-  )
+/** Everything that may be made in a database that was never migrated, by migrations and code objects. */
+const allNames = (): Preflight.Names => ({
+  relations: [
+    ...migrations.flatMap(relationsOf),
+    ...viewNames,
+    ...aggregates.map(({ view }) => view),
+    ...BulkTable.names
+  ],
+  routines: routineNames
 })
 
 const refuseNewer = (applied: ReadonlyArray<Applied>): Effect.Effect<void, StoreError> => {
@@ -232,12 +229,15 @@ const dropObjects = Effect.fnUntraced(function* (connection: PgConnection) {
   yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [OBJECTS_VERSION])
 })
 
+const begin = Effect.fnUntraced(function* (connection: PgConnection) {
+  yield* Preflight.requirePlace(connection, "migrate up")
+  yield* Preflight.requireFree(connection, "migrate up", allNames())
+  yield* connection.query(createLedger)
+})
+
 /** One version up or down, or none if another process was there first. */
 const up = Effect.fnUntraced(function* (connection: PgConnection, target: number) {
-  if (!(yield* hasLedger(connection))) {
-    yield* refuseForeignTables(connection)
-    yield* connection.query(createLedger)
-  }
+  if (!(yield* hasLedger(connection))) yield* begin(connection)
   const applied = yield* appliedOf(connection)
   yield* refuseNewer(applied)
   const next = migrations.find((m) => m.version <= target && applied.every((a) => a.version !== m.version))
@@ -248,6 +248,8 @@ const up = Effect.fnUntraced(function* (connection: PgConnection, target: number
     yield* makeObjects(connection)
     return false
   }
+  yield* Preflight.requirePlace(connection, "migrate up")
+  yield* Preflight.requireFree(connection, "migrate up", namesIn(next))
   yield* dropObjects(connection)
   yield* connection.query(next.up)
   yield* connection.query("INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)", [
@@ -265,7 +267,7 @@ const down = Effect.fnUntraced(function* (connection: PgConnection, target: numb
   if (newest === undefined || newest.version <= target) return false
   const migration = migrations[newest.version - 1]!
   yield* dropObjects(connection)
-  if (migration.version === FOLLOWING_VERSION) yield* Upgrade.undo(connection, target > 0)
+  if (migration.version <= FOLLOWING_VERSION) yield* Upgrade.undo(connection, target > 0)
   yield* connection.query(migration.down)
   yield* connection.query("DELETE FROM schema_migrations WHERE version = $1", [newest.version])
   return true
@@ -304,6 +306,7 @@ export const make = (pool: PgPool, settings: StoreSettings = {}): StoreMigration
     status,
     up: Effect.fnUntraced(function* (to = NEWEST_VERSION) {
       if (!inRange(to)) return yield* badTarget("migrate up", to)
+      yield* Preflight.requireWritable(pool, "migrate up")
       while (yield* locked(pool, "migrate up", (connection) => up(connection, to)));
       if (to === NEWEST_VERSION) yield* upgrade(pool, settings)
       return yield* status
@@ -311,6 +314,7 @@ export const make = (pool: PgPool, settings: StoreSettings = {}): StoreMigration
     down: Effect.fnUntraced(function* (to?: number) {
       const target = to ?? Math.max(0, (yield* current) - 1)
       if (!inRange(target)) return yield* badTarget("migrate down", target)
+      yield* Preflight.requireWritable(pool, "migrate down")
       while (yield* locked(pool, "migrate down", (connection) => down(connection, target)));
       return yield* status
     })

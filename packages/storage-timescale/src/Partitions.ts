@@ -101,7 +101,7 @@ const existingQuery = /* sql */ `
   FROM pg_inherits i
   JOIN pg_class p ON p.oid = i.inhparent
   JOIN pg_class c ON c.oid = i.inhrelid
-  WHERE p.relnamespace = current_schema()::regnamespace AND p.relname = ANY($1)`
+  WHERE p.relnamespace = quote_ident(current_schema())::regnamespace AND p.relname = ANY($1)`
 
 /** Every partition of the given tables, by time. */
 export const list = (

@@ -10,6 +10,7 @@ import { StoreError, UnixNanos } from "@data-manager/core"
 import { Cause, Effect, Exit, type Scope } from "effect"
 import pg from "pg"
 import { from as copyFrom } from "pg-copy-streams"
+import { connectFailure } from "./ConnectFailure.ts"
 import { CopyOut, type CopySink } from "./CopyOut.ts"
 import { codeOf, storeError } from "./PgError.ts"
 
@@ -126,6 +127,24 @@ const newSession = (client: pg.PoolClient): Session => ({
 const isClean = (session: Session): boolean =>
   session.pending === 0 && !session.inTransaction && !session.broken
 
+/**
+ * Settings that decide what statements and values mean. A server, a database or a role may have set each of them to
+ * something else: analysts like local times, and some programs need repeatable reads.
+ */
+const meaning = {
+  timezone: "UTC",
+  datestyle: "ISO, YMD",
+  intervalstyle: "postgres",
+  extra_float_digits: "1",
+  bytea_output: "hex",
+  standard_conforming_strings: "on",
+  array_nulls: "on",
+  quote_all_identifiers: "off",
+  // A statement that has waited for a lock must see what the holder has committed.
+  default_transaction_isolation: "read committed",
+  client_min_messages: "warning"
+} as const
+
 /** Opens a pool. Sessions are made on demand; a first one is made now, so that a wrong address fails here. */
 export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, Scope.Scope> =>
   Effect.gen(function* () {
@@ -133,17 +152,14 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
       Effect.sync(() => openPool(options)),
       (opened) => Effect.promise(() => opened.end())
     )
-    const configure = sessionSetup({
-      timezone: "UTC",
-      datestyle: "ISO, YMD",
-      intervalstyle: "postgres",
-      client_min_messages: "warning",
-      ...options.sessionSettings
-    })
+    // Statements on temporary tables, which have no statistics, look expensive enough to be compiled. They are not.
+    const configure = sessionSetup({ ...meaning, jit: "off", ...options.sessionSettings })
     const connect = () => pool.connect().then(configure)
     const acquire = (operation: string): Effect.Effect<Session, StoreError, Scope.Scope> =>
       Effect.acquireRelease(
-        takeClient(connect, operation).pipe(Effect.map(newSession)),
+        takeClient(connect, (cause) => connectFailure(operation, options.client, cause)).pipe(
+          Effect.map(newSession)
+        ),
         (session) => Effect.sync(() => session.client.release(!isClean(session))),
         { interruptible: true }
       )
@@ -177,7 +193,7 @@ const openPool = (options: PgPoolOptions): pg.Pool => {
 /** Waits for a client; a waiting fiber can be interrupted, and a client that comes too late goes back to the pool. */
 const takeClient = (
   connect: () => Promise<pg.PoolClient>,
-  operation: string
+  failure: (cause: unknown) => StoreError
 ): Effect.Effect<pg.PoolClient, StoreError> =>
   Effect.suspend(() => {
     let taken: pg.PoolClient | undefined
@@ -188,7 +204,7 @@ const takeClient = (
         else taken = client
         return client
       },
-      catch: (cause) => storeError(operation, cause)
+      catch: failure
     }).pipe(Effect.onInterrupt(() => Effect.sync(() => taken?.release())))
   })
 
@@ -226,6 +242,10 @@ const isServerError = (error: unknown): boolean => {
   return code !== undefined && /^(?!E)[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code)
 }
 
+/** Whether the server ends the session with its error. */
+const isLast = (error: unknown): boolean =>
+  /^(FATAL|PANIC)$/.test(String((error as { readonly severity?: unknown } | undefined)?.severity))
+
 const inTransaction = <A, E, R>(
   session: Session,
   operation: string,
@@ -259,9 +279,15 @@ const connectionOf = (session: Session, operation: string): PgConnection => {
     Effect.tryPromise({
       try: (signal) => {
         session.pending += 1
-        return statement(signal).finally(() => {
-          session.pending -= 1
-        })
+        return statement(signal)
+          .catch((error) => {
+            // The server says this with its last breath: the connection ends, though nobody has noticed it yet.
+            if (isLast(error)) session.broken = true
+            throw error
+          })
+          .finally(() => {
+            session.pending -= 1
+          })
       },
       catch: (cause) => storeError(operation, cause)
     })

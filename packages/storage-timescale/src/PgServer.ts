@@ -4,21 +4,20 @@
  * A URL is read as libpq reads it (`postgresql://user:password@host:5432/database?sslmode=verify-full`), with errors that
  * say which part is wrong and never repeat the password.
  */
-import { readFileSync } from "node:fs"
 import { createConnection } from "node:net"
-import { homedir, userInfo } from "node:os"
-import { join } from "node:path"
-import { StoreBadRequest, StoreError, StoreUnavailable } from "@data-manager/core"
+import { userInfo } from "node:os"
+import { StoreBadRequest, StoreError } from "@data-manager/core"
 import { Effect, Redacted, type Scope } from "effect"
+import { connectFailure } from "./ConnectFailure.ts"
 import { defaultDataDirectory } from "./embedded/DataDirectory.ts"
 import * as EmbeddedServer from "./embedded/EmbeddedServer.ts"
-import { describe, isSocket, type ServerAddress, type ServerSsl, type SslMode } from "./ServerAddress.ts"
+import { clientConfig, isSocket, type ServerAddress, type ServerSsl } from "./ServerAddress.ts"
+import { readTls } from "./TlsParameters.ts"
 
 export * from "./ServerAddress.ts"
 
 const operation = "read database url"
 const form = "write it as postgresql://user:password@host:5432/database"
-const sslModes: ReadonlyArray<SslMode> = ["disable", "prefer", "require", "verify-ca", "verify-full"]
 const parameterNames = [
   "host",
   "port",
@@ -115,46 +114,6 @@ const oneOf = <A extends string>(text: string, name: string, allowed: ReadonlyAr
   return found
 }
 
-const readPem = (name: string, path: string): string => {
-  const full = path.startsWith("~/") ? join(homedir(), path.slice(2)) : path
-  try {
-    return readFileSync(full, "utf8")
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "error"
-    throw refuse(`${name} of the url: cannot read ${full} (${code})`)
-  }
-}
-
-const readIfThere = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, "utf8")
-  } catch {
-    return undefined
-  }
-}
-
-const readSsl = (given: Parameters, socket: boolean): ServerSsl => {
-  const mode = given.sslmode === undefined ? "prefer" : oneOf(given.sslmode, "sslmode", sslModes)
-  if (socket) return { mode: "disable" }
-  const verified = mode === "verify-ca" || mode === "verify-full"
-  const ca =
-    given.sslrootcert === undefined
-      ? verified
-        ? readIfThere(join(homedir(), ".postgresql", "root.crt"))
-        : undefined
-      : given.sslrootcert === "system"
-        ? undefined
-        : readPem("sslrootcert", given.sslrootcert)
-  if ((given.sslcert === undefined) !== (given.sslkey === undefined))
-    throw refuse("sslcert and sslkey of the url belong together: give both or none")
-  return {
-    mode: given.sslrootcert === "system" ? "verify-full" : mode,
-    ...(ca === undefined ? {} : { ca }),
-    ...(given.sslcert === undefined ? {} : { cert: readPem("sslcert", given.sslcert) }),
-    ...(given.sslkey === undefined ? {} : { key: Redacted.make(readPem("sslkey", given.sslkey)) })
-  }
-}
-
 const systemUser = (): string => {
   try {
     return userInfo().username
@@ -175,7 +134,7 @@ const read = (url: string): ServerAddress => {
     database: given.dbname ?? user,
     user,
     ...(given.password === undefined ? {} : { password: Redacted.make(given.password) }),
-    ssl: readSsl(given, host.startsWith("/")),
+    ssl: readTls(given, host.startsWith("/"), refuse),
     ...(given.application_name === undefined ? {} : { applicationName: given.application_name }),
     ...(given.options === undefined ? {} : { options: given.options }),
     ...(timeout === undefined
@@ -193,7 +152,7 @@ const read = (url: string): ServerAddress => {
 /**
  * Reads a `postgres://` or `postgresql://` URL. Unix sockets: `postgresql:///db?host=/run/postgresql` or the path
  * percent-encoded as host. `sslmode` defaults to `prefer`; `verify-ca` and `verify-full` check against `sslrootcert`,
- * else `~/.postgresql/root.crt` where it exists, else (and with `sslrootcert=system`) the authorities Node trusts.
+ * else `~/.postgresql/root.crt`; `sslrootcert=system` stands for the authorities that the machine and Node trust.
  * A missing host is `localhost`, a missing user the system's, a missing database the user's name.
  *
  * Fails with `StoreBadRequest`; messages name the part that is wrong, never the password.
@@ -207,16 +166,6 @@ export const parse = (url: Redacted.Redacted<string> | string): Effect.Effect<Se
 
 const sslRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
 
-const unreachable = (address: ServerAddress, detail: string, cause?: unknown): StoreError =>
-  new StoreError({
-    operation: "connect",
-    reason: new StoreUnavailable({
-      detail: `${describe(address)}: ${detail}`,
-      hint: "check that the database server runs and that [database] url (or DM_DATABASE_URL) is right"
-    }),
-    ...(cause === undefined ? {} : { cause })
-  })
-
 /** Asks the server with one SSLRequest packet whether it speaks TLS. */
 const speaksTls = (address: ServerAddress): Effect.Effect<boolean, StoreError> =>
   Effect.callback<boolean, StoreError>((resume) => {
@@ -229,7 +178,9 @@ const speaksTls = (address: ServerAddress): Effect.Effect<boolean, StoreError> =
     })
     socket.once("timeout", () => socket.destroy(new Error("no answer in time")))
     socket.once("end", () => socket.destroy(new Error("the server closed the connection")))
-    socket.once("error", (cause) => resume(Effect.fail(unreachable(address, cause.message, cause))))
+    socket.once("error", (cause) =>
+      resume(Effect.fail(connectFailure("connect", clientConfig(address), cause)))
+    )
     return Effect.sync(() => socket.destroy())
   })
 

@@ -35,6 +35,8 @@ export interface RowExtras {
 /** How a kind of rows is selected. The table's alias is `t`. */
 export interface RowSelection {
   readonly table: string
+  /** Tables whose partitions its rows lie in, where it is a view of them. */
+  readonly storedIn?: ReadonlyArray<string> | undefined
   /** Time column, and whether `ts_ns` holds its rest beyond the microsecond. */
   readonly time: "ts" | "bucket"
   readonly hasRest: boolean
@@ -93,7 +95,8 @@ const textField = (texts: ReadonlyArray<InstrumentId>): ReadonlyArray<string> =>
 
 /** How trades are selected. */
 export const tradeSelection: RowSelection = {
-  table: "trade",
+  table: "trade_rows",
+  storedIn: ["trade", "trade_bulk"],
   time: "ts",
   hasRest: true,
   ties: [

@@ -36,16 +36,16 @@ const WindowPartitions = 16
 export type ReadWindow = TimeRange.TimeRange
 
 /**
- * The windows of a read, in order: the partitions of the table that touch the range, some of them together. Where there
+ * The windows of a read, in order: the partitions of its tables that touch the range, some of them together. Where there
  * is no partition there are no rows. An unpartitioned table is one window.
  */
 export const windows = (
   pool: PgPool,
-  table: string,
+  tables: ReadonlyArray<string>,
   range: TimeRange.TimeRange,
   instruments: number
 ): Effect.Effect<ReadonlyArray<ReadWindow>, StoreError> =>
-  Effect.map(partitions(pool, table, range), (all) => {
+  Effect.map(partitions(pool, tables, range), (all) => {
     if (all === undefined) return TimeRange.isEmpty(range) ? [] : [range]
     const within = all.flatMap((partition) => TimeRange.intersect(partition, range) ?? [])
     // The counts of many instruments are a large answer: less time in one question.
@@ -58,24 +58,43 @@ export const windows = (
     return out
   })
 
-/** Ranges of a table's partitions or chunks, in order; undefined where it has none or one of them takes any time. */
-const partitions = Effect.fnUntraced(function* (pool: PgPool, table: string, range: TimeRange.TimeRange) {
-  const [found] = yield* pool.query<{
+/** Ranges of the tables' partitions or chunks, in order; undefined where there are none or one of them takes any time. */
+const partitions = Effect.fnUntraced(function* (
+  pool: PgPool,
+  tables: ReadonlyArray<string>,
+  range: TimeRange.TimeRange
+) {
+  const found = yield* pool.query<{
+    readonly table: string
     readonly partitioned: boolean
-    readonly divided: boolean
     readonly bounds: ReadonlyArray<string>
   }>(
-    `SELECT t.relkind = 'p' AS partitioned, t.relhassubclass AS divided,
+    `SELECT t.relname AS table, t.relkind = 'p' AS partitioned,
        ARRAY(SELECT pg_get_expr(p.relpartbound, p.oid) FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhrelid
              WHERE h.inhparent = t.oid AND p.relispartition) AS bounds
-     FROM pg_class t WHERE t.oid = $1::regclass`,
-    [table]
+     FROM pg_class t
+     WHERE t.relnamespace = current_schema()::regnamespace AND t.relname = ANY ($1) AND t.relhassubclass`,
+    [tables]
   )
-  if (found === undefined) return undefined
-  if (!found.partitioned) return found.divided ? yield* Chunks.list(pool, [table], range) : undefined
-  if (found.bounds.includes("DEFAULT")) return undefined
-  return found.bounds.map(parseBound).sort((a, b) => (a.start < b.start ? -1 : 1))
+  const bounds = found.flatMap((table) => table.bounds)
+  if (found.length === 0 || bounds.includes("DEFAULT")) return undefined
+  const chunked = found.flatMap(({ partitioned, table }) => (partitioned ? [] : [table]))
+  return distinct([
+    ...bounds.map(parseBound),
+    ...(chunked.length > 0 ? yield* Chunks.list(pool, chunked, range) : [])
+  ])
 })
+
+/** The same times in order, each once: chunks of two tables lie beside each other. */
+const distinct = (ranges: ReadonlyArray<TimeRange.TimeRange>): ReadonlyArray<TimeRange.TimeRange> => {
+  const out: Array<TimeRange.TimeRange> = []
+  for (const { start, end } of [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+    const before = out[out.length - 1]
+    if (before === undefined || start >= before.end) out.push({ start, end })
+    else if (end > before.end) out[out.length - 1] = { start: before.start, end }
+  }
+  return out
+}
 
 /** `FOR VALUES FROM ('2026-01-05 00:00:00+00') TO ('2026-01-06 00:00:00+00')`; other ends are taken as open. */
 const parseBound = (text: string): TimeRange.TimeRange => {

@@ -163,7 +163,7 @@ export const readRows = <B, R extends ReadableRows>(
         concurrency: Math.max(1, options.concurrency ?? DefaultConcurrency),
         idle: []
       }
-      const cuts = yield* windows(pool, kind.selection.table, range, ids.length)
+      const cuts = yield* windows(pool, kind.selection.storedIn ?? [kind.selection.table], range, ids.length)
       return Stream.fromIterable(cuts).pipe(
         Stream.mapEffect((window, i) => slices(pool, window, ids, kind.density, target, i === 0)),
         Stream.flatMap((found) => Stream.fromIterable(found)),
@@ -586,7 +586,7 @@ const selectLast = (group: LastGroup, count: number, extras: RowExtras): string 
   const to = timestampLiteral(BigInt(group.last + 1) * UnixNanos.PerDay)
   return `SELECT ${tradeSelection.fields(extras).join(", ")} FROM unnest(${idList(group.ids)}) q(id)
     CROSS JOIN LATERAL (
-      SELECT * FROM trade n WHERE n.instrument_id = q.id AND n.ts >= ${from} AND n.ts < ${to}
+      SELECT * FROM trade_rows n WHERE n.instrument_id = q.id AND n.ts >= ${from} AND n.ts < ${to}
       ORDER BY n.ts DESC, n.ts_ns DESC, n.ts_recv DESC NULLS FIRST, n.ts_recv_ns DESC NULLS FIRST, n.trade_key DESC
       LIMIT ${count}
     ) t`

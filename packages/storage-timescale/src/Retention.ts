@@ -6,21 +6,28 @@ import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Clock, Duration, Effect, Schedule } from "effect"
 import * as Partitions from "./Partitions.ts"
 import type { PgConnection, PgPool } from "./PgPool.ts"
+import { refreshPending } from "./timescale/BarRefresh.ts"
+import * as BulkTable from "./timescale/BulkTable.ts"
 import * as Chunks from "./timescale/Chunks.ts"
 import { extensionSchema, layoutOf } from "./timescale/Layout.ts"
 
 /** Drops whole partitions or chunks; tells how many, and the end of the last of them. */
 const dropBefore = Effect.fnUntraced(function* (connection: PgConnection, before: bigint) {
   if ((yield* layoutOf(connection)) === "hypertable") {
-    const gone = (yield* Chunks.list(connection, ["trade"], { start: UnixNanos.Min, end: before })).filter(
+    const tables = ["trade", ...((yield* BulkTable.exists(connection)) ? ["trade_bulk"] : [])]
+    const gone = (yield* Chunks.list(connection, tables, { start: UnixNanos.Min, end: before })).filter(
       (chunk) => chunk.end <= before
     )
     if (gone.length === 0) return undefined
-    const { end } = gone[gone.length - 1]!
+    const end = gone.reduce((last, chunk) => (chunk.end > last ? chunk.end : last), UnixNanos.Min)
     const schema = yield* extensionSchema(connection)
-    yield* connection.query(`SELECT ${schema}.drop_chunks('trade', older_than => $1::timestamptz)`, [
-      UnixNanos.toIso(end)
-    ])
+    for (const table of tables) {
+      yield* connection.query(`SELECT ${schema}.drop_chunks('${table}', older_than => $1::timestamptz)`, [
+        UnixNanos.toIso(end)
+      ])
+      // Of chunks that were cut otherwise.
+      yield* connection.query(`DELETE FROM ${table} WHERE ts < $1::timestamptz`, [UnixNanos.toIso(end)])
+    }
     return { count: gone.length, end }
   }
   const day = Partitions.dayOfTime(before)
@@ -35,6 +42,8 @@ const dropBefore = Effect.fnUntraced(function* (connection: PgConnection, before
  * partition that reaches beyond `before` stays whole.
  */
 export const expireTrades = Effect.fnUntraced(function* (pool: PgPool, before: bigint) {
+  // Afterwards there is nothing to make late bars of.
+  yield* refreshPending(pool, { start: UnixNanos.Min, end: before })
   return yield* pool.transaction(
     "expire trades",
     Effect.fnUntraced(function* (connection) {
@@ -75,6 +84,7 @@ export const maintain = (
     Effect.catch(step, (error) => Effect.logWarning(`${what} failed, next try in an hour: ${error.message}`))
   return Effect.gen(function* () {
     yield* logged("making partitions ahead", partitions.ensureAhead())
+    yield* logged("making bars of late trades", refreshPending(pool))
     yield* logged("removing trades beyond their retention", expire)
     yield* logged("folding old partitions", partitions.fold)
   }).pipe(Effect.repeat(Schedule.spaced(Duration.hours(1))), Effect.andThen(Effect.never))

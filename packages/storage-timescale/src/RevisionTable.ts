@@ -7,6 +7,7 @@ import {
   type StoreError
 } from "@data-manager/core"
 import { Effect } from "effect"
+import * as FeedGaps from "./FeedGaps.ts"
 import { type PgPool, type SqlRow, timestampParameter } from "./PgPool.ts"
 
 /** Notes the revisions and gives the times whose noted one was another. */
@@ -56,7 +57,7 @@ const note = Effect.fnUntraced(function* (
   { provider, dataset, schema, revisions }: RevisionLook
 ) {
   if (revisions.length === 0) return
-  const source = [provider, dataset, MarketSchema.code(schema)]
+  const source = [provider, dataset, MarketSchema.code(schema)] as const
   yield* pool.transaction(
     "note revisions",
     Effect.fnUntraced(function* (connection) {
@@ -67,12 +68,9 @@ const note = Effect.fnUntraced(function* (
         revisions.map(({ revision }) => revision)
       ])
       if (changed.length === 0) return
-      yield* connection.query(forgetStatement, [
-        ...source,
-        changed.map((row) => row.lower),
-        changed.map((row) => row.upper),
-        Coverage.Revised
-      ])
+      const times = [changed.map((row) => row.lower), changed.map((row) => row.upper)] as const
+      yield* FeedGaps.revise(connection, source, times, Coverage.Revised)
+      yield* connection.query(forgetStatement, [...source, ...times, Coverage.Revised])
     })
   )
 })

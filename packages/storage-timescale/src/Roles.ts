@@ -41,7 +41,7 @@ const ownQuery = /* sql */ `
 
 const routinesQuery = /* sql */ `
   SELECT p.oid::regprocedure::text AS name FROM pg_proc p
-  WHERE p.pronamespace = current_schema()::regnamespace
+  WHERE p.pronamespace = quote_ident(current_schema())::regnamespace
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')`
 
 const partitionsQuery = /* sql */ `

@@ -252,6 +252,13 @@ function* dayChunks(
   yield writer.finish()
 }
 
+/** Takes the row locks of the days that `sendDays` has sent, and makes the rows that are missing. */
+export const lockDays = (connection: PgConnection): Effect.Effect<unknown, StoreError> =>
+  connection.query(/* sql */ `
+    INSERT INTO row_days AS d (instrument_id, schema, day, rows, first_at, last_at)
+    SELECT instrument_id, schema, day, 0, first_at, last_at FROM added_day
+    ON CONFLICT (instrument_id, schema, day) DO UPDATE SET rows = d.rows`)
+
 /** Adds what `sendDays` has sent to the daily row counts. */
 export const addDays = (connection: PgConnection): Effect.Effect<unknown, StoreError> =>
   connection.query(mergeDays)

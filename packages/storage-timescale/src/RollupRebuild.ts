@@ -70,7 +70,7 @@ const minutesFromTrades = (span: Span): string => /* sql */ `
              ${nanosOf("r.ts", "r.ts_ns")} AS at,
              coalesce(${nanosOf("r.ts_recv", "r.ts_recv_ns")}, 9223372036854775807) AS recv,
              r.trade_key
-      FROM trade r
+      FROM trade_rows r
       JOIN instruments i ON i.id = r.instrument_id
       LEFT JOIN trade_exact x
         ON x.instrument_id = r.instrument_id AND x.ts = r.ts AND x.trade_key = r.trade_key

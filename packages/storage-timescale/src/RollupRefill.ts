@@ -93,7 +93,7 @@ export const finish = Effect.fnUntraced(function* (
      JOIN bar_1m b ON b.instrument_id = r.instrument_id AND ${inDay("b.bucket")}
      UNION
      SELECT t.instrument_id, ${bucketOf(60, "t.ts")} FROM refilled_day r
-     JOIN trade t ON t.instrument_id = r.instrument_id AND ${inDay("t.ts")}`
+     JOIN trade_rows t ON t.instrument_id = r.instrument_id AND ${inDay("t.ts")}`
   )
   yield* rebuildBars(connection, scan)
 })

@@ -26,6 +26,10 @@ export interface CaptureColumns {
 export interface RowTable {
   readonly kind: MarketSchema.RowKind
   readonly table: string
+  /** What has all rows of the kind: the table, or a view of its tables. */
+  readonly rows: string
+  /** Whether an index keeps the key unique; where not, row locks of the days do: see `BulkTable`. */
+  readonly hasUniqueKey: boolean
   readonly exactTable: string
   /** Bit of the kind in `instruments.exact_kinds`. */
   readonly exactBit: number
@@ -72,6 +76,8 @@ const rowTable = (
 ): RowTable => ({
   kind,
   table: tableOf[kind],
+  rows: kind === "trades" ? "trade_rows" : tableOf[kind],
+  hasUniqueKey: true,
   exactTable: `${tableOf[kind]}_exact`,
   exactBit,
   key,

@@ -2,6 +2,7 @@
  * Where a PostgreSQL server is and how to log in: one value for the embedded server and for one named by a URL, and its
  * form for node-postgres.
  */
+import { getCACertificates } from "node:tls"
 import { Redacted } from "effect"
 import type pg from "pg"
 
@@ -11,7 +12,7 @@ export type SslMode = "disable" | "prefer" | "require" | "verify-ca" | "verify-f
 /** TLS of a connection. The certificate fields hold PEM text, not file names. */
 export interface ServerSsl {
   readonly mode: SslMode
-  /** Certificate authorities that may have signed the server's certificate; absent = those Node trusts. */
+  /** Authorities that may have signed the server's certificate; absent = those that this machine and Node trust. */
   readonly ca?: string
   /** Client certificate and its key. */
   readonly cert?: string
@@ -65,6 +66,14 @@ export const toUrl = (address: ServerAddress): Redacted.Redacted<string> => {
   )
 }
 
+let authorities: Array<string> | undefined
+
+/** Node alone trusts a list of its own, and not what an administrator has added to the system's. */
+const systemAuthorities = (): Array<string> => {
+  authorities ??= [...new Set([...getCACertificates("default"), ...getCACertificates("system")])]
+  return authorities
+}
+
 /** TLS settings of node-postgres. It has no way back from a server without TLS: resolve `prefer` before. */
 const sslConfig = (address: ServerAddress): pg.ClientConfig["ssl"] => {
   const { ssl } = address
@@ -74,7 +83,8 @@ const sslConfig = (address: ServerAddress): pg.ClientConfig["ssl"] => {
     ...(ssl.cert === undefined ? {} : { cert: ssl.cert }),
     ...(ssl.key === undefined ? {} : { key: Redacted.value(ssl.key) })
   }
-  if (ssl.mode === "verify-full") return { ...files, rejectUnauthorized: true }
+  if (ssl.mode === "verify-full")
+    return { ...files, ca: ssl.ca ?? systemAuthorities(), rejectUnauthorized: true }
   // The chain is verified, the name on the certificate is not. As in libpq, `require` with a CA means that, too.
   if (ssl.mode === "verify-ca" || (ssl.mode === "require" && ssl.ca !== undefined))
     return { ...files, rejectUnauthorized: true, checkServerIdentity: () => undefined }

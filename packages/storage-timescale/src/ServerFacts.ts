@@ -1,6 +1,7 @@
 /** What a server says about itself: version, settings that matter, its clock, and the state of the schema. Reads only. */
 import type { StoreError } from "@data-manager/core"
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
+import * as ClockSkew from "./ClockSkew.ts"
 import * as Migrations from "./Migrations.ts"
 import * as PgPool from "./PgPool.ts"
 import { clientConfig, describe, type ServerAddress } from "./ServerAddress.ts"
@@ -54,17 +55,6 @@ const factsQuery = /* sql */ `
          current_setting('max_locks_per_transaction')::int4 AS max_locks,
          pg_size_bytes(current_setting('shared_buffers'))::float8 AS shared_buffers`
 
-/** Milliseconds since the epoch on the server; asked on a session that exists, so that the way there is short. */
-const clockQuery = "SELECT (extract(epoch from clock_timestamp()) * 1000)::float8 AS now"
-
-const skewOf = (pool: PgPool.PgPool): Effect.Effect<number, StoreError> =>
-  Effect.gen(function* () {
-    const before = yield* Clock.currentTimeMillis
-    const [row] = yield* pool.query<{ readonly now: number }>(clockQuery)
-    const after = yield* Clock.currentTimeMillis
-    return (row?.now ?? Number.NaN) - (before + after) / 2
-  })
-
 /** Asks the server. Fails where it cannot be reached or refuses the login. */
 export const read = (server: ServerAddress): Effect.Effect<ServerFacts, StoreError> =>
   Effect.scoped(
@@ -84,7 +74,7 @@ export const read = (server: ServerAddress): Effect.Effect<ServerFacts, StoreErr
         license: facts.license ?? undefined,
         maxLocksPerTransaction: facts.max_locks,
         sharedBuffers: facts.shared_buffers,
-        skewMillis: yield* skewOf(pool),
+        skewMillis: yield* ClockSkew.measure(pool),
         pendingMigrations: migrations.filter(({ appliedAt }) => appliedAt === undefined).length,
         driftedMigrations: migrations.filter(({ drifted }) => drifted).length
       }

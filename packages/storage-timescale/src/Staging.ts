@@ -9,7 +9,8 @@
  * "Replace" removes, before that, the stored rows of the batch's microseconds that the batch does not have as they are.
  */
 import type { StoreError } from "@data-manager/core"
-import { Data, Effect } from "effect"
+import { Effect } from "effect"
+import { type Hold, NeedsHold } from "./AppendAttempt.ts"
 import type { BatchScan } from "./BatchScan.ts"
 import type { EncodedBatch } from "./CopyEncoder.ts"
 import { exactChunks, exactColumns, textIdChunks } from "./ExactRows.ts"
@@ -17,13 +18,10 @@ import { type PgConnection, type SqlRow, timestampParameter } from "./PgPool.ts"
 import { equal, isLevels, qualified, type RowTable, rowKey, venueColumns } from "./RowTable.ts"
 import type { RowWriter } from "./RowWriter.ts"
 
-/** The attempt has to be made again with the write lock held alone. */
-export class NeedsLock extends Data.TaggedError("NeedsLock")<Record<never, never>> {}
-
 /** Temporary tables of a session for one row kind, emptied at the end of every transaction. */
-export const temporaryTables = ({ table, kind }: RowTable): string => /* sql */ `
+export const temporaryTables = ({ exactTable, kind, table }: RowTable): string => /* sql */ `
   CREATE TEMP TABLE IF NOT EXISTS new_${table} (LIKE ${table}, n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
-  CREATE TEMP TABLE IF NOT EXISTS new_${table}_exact (LIKE ${table}_exact, n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
+  CREATE TEMP TABLE IF NOT EXISTS new_${exactTable} (LIKE ${exactTable}, n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
   CREATE TEMP TABLE IF NOT EXISTS gone_${table} (LIKE ${table}, in_batch boolean NOT NULL) ON COMMIT DELETE ROWS;
   CREATE TEMP TABLE IF NOT EXISTS fresh_row (n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
   CREATE TEMP TABLE IF NOT EXISTS lost_row (n int4 PRIMARY KEY) ON COMMIT DELETE ROWS;
@@ -81,19 +79,24 @@ export interface StagedBatch {
   /** Whether the batch has values in the exact staging table, or the stored ones may. */
   readonly exact: boolean
   readonly textIds: boolean
+  /**
+   * Whether stored rows of the batch's instruments and times are read once and compared as a whole: in the columnstore,
+   * where looking up one row means to decompress a thousand. Elsewhere each is looked up by its key.
+   */
+  readonly isScanned: boolean
 }
 
 /**
- * Inserts the rows whose key is free, and counts and keeps what the others are. Stored rows are completed only while the
- * write lock is held alone.
+ * Inserts the rows whose key is free, and counts and keeps what the others are. `lacking`: what the attempt does not hold and
+ * needs before stored rows may be completed; undefined where it holds that.
  */
 export const insertFresh = Effect.fnUntraced(function* (
   connection: PgConnection,
   batch: StagedBatch,
-  alone: boolean
+  lacking: Exclude<Hold, "shared"> | undefined
 ) {
-  const { table, scan } = batch
-  yield* connection.query(insertStatement(table))
+  const { scan } = batch
+  yield* connection.query(insertStatement(batch))
   const [{ rows } = { rows: 0 }] = yield* connection.query<SqlRow & { readonly rows: number }>(
     "SELECT count(*)::int4 AS rows FROM fresh_row"
   )
@@ -110,7 +113,7 @@ export const insertFresh = Effect.fnUntraced(function* (
   }
   let met = yield* compare(connection, batch)
   const completed = met.more > 0
-  if (completed && !alone) return yield* new NeedsLock()
+  if (completed && lacking !== undefined) return yield* new NeedsHold({ hold: lacking })
   while (met.more > 0) {
     yield* complete(connection, batch)
     met = yield* compare(connection, batch)
@@ -140,10 +143,8 @@ const compare = (connection: PgConnection, batch: StagedBatch): Effect.Effect<Me
  * Completes stored rows by what the first staged row that knows more of each has. Trades that change are put aside as
  * they were: the order of a bar's first and last trade goes by `ts_recv`, too.
  */
-const complete = (
-  connection: PgConnection,
-  { table, scan }: StagedBatch
-): Effect.Effect<unknown, StoreError> => {
+const complete = (connection: PgConnection, batch: StagedBatch): Effect.Effect<unknown, StoreError> => {
+  const { table } = batch
   const { key, columns } = table
   const more = `(SELECT DISTINCT ON (${key.join(", ")}) s.* FROM new_${table.table} s JOIN more_row USING (n)
     ORDER BY ${key.join(", ")}, n)`
@@ -154,25 +155,32 @@ const complete = (
       ? [
           `INSERT INTO gone_${table.table} (${columns.join(", ")}, in_batch)
            SELECT ${qualified("t", columns)}, true FROM ${more} m
-           JOIN ${table.table} t ON ${equal("t", "m", key)} AND ${bounds(scan, "t")}`
+           JOIN ${table.table} t ON ${equal("t", "m", key)} AND ${bounds(batch, "t")}`
         ]
       : []
-  return nestedLoops(connection, [
+  return changing(connection, batch, [
     ...aside,
-    `UPDATE ${table.table} t SET ${values} FROM ${more} m WHERE ${equal("t", "m", key)} AND ${bounds(scan, "t")}`,
+    `UPDATE ${table.table} t SET ${values} FROM ${more} m WHERE ${equal("t", "m", key)} AND ${bounds(batch, "t")}`,
     "DELETE FROM more_row",
     "DELETE FROM lost_row"
   ])
 }
 
-const insertStatement = ({ table, key, columns }: RowTable): string => /* sql */ `
+const insertStatement = (batch: StagedBatch): string => {
+  const { columns, hasUniqueKey, key, table } = batch.table
+  const names = key.join(", ")
+  const isFree = batch.isScanned
+    ? ` WHERE NOT EXISTS (SELECT FROM ${stored(batch, "r")} WHERE ${equal("r", "first", key)})`
+    : ""
+  return /* sql */ `
   WITH first AS MATERIALIZED (
-    SELECT DISTINCT ON (${key.join(", ")}) * FROM new_${table} ORDER BY ${key.join(", ")}, n
+    SELECT DISTINCT ON (${names}) * FROM new_${table} ORDER BY ${names}, n
   ), added AS (
-    INSERT INTO ${table} (${columns.join(", ")}) SELECT ${columns.join(", ")} FROM first
-    ON CONFLICT (${key.join(", ")}) DO NOTHING RETURNING ${qualified(table, key)}
+    INSERT INTO ${table} (${columns.join(", ")}) SELECT ${columns.join(", ")} FROM first${isFree}
+    ${hasUniqueKey ? `ON CONFLICT (${names}) DO NOTHING` : ""} RETURNING ${qualified(table, key)}
   )
-  INSERT INTO fresh_row (n) SELECT first.n FROM added JOIN first USING (${key.join(", ")})`
+  INSERT INTO fresh_row (n) SELECT first.n FROM added JOIN first USING (${names})`
+}
 
 /** Exact values and text ids of the rows that were inserted. */
 const insertSides = Effect.fnUntraced(function* (connection: PgConnection, batch: StagedBatch) {
@@ -258,9 +266,36 @@ export const storedSides = ({ exactTable, key }: RowTable, a: string, textId: bo
   return [side(exactTable, `${a}x`), ...(textId ? [side("trade_text_id", `${a}t`)] : [])].join("\n  ")
 }
 
-/** Constant bounds, so that the planner looks at the partitions of the batch alone. */
-const bounds = ({ first, last }: BatchScan, alias: string): string =>
-  `${alias}.ts >= '${timestampParameter(first)}' AND ${alias}.ts <= '${timestampParameter(last)}'`
+/** Instruments are named up to this many: beyond, their times are enough. */
+const MOST_NAMED = 2000
+
+/**
+ * Constant bounds, so that the planner looks at the partitions of the batch alone, and the columnstore at the segments of its
+ * instruments.
+ */
+const bounds = ({ isScanned, scan: { first, last, series } }: StagedBatch, alias: string): string => {
+  const times = `${alias}.ts >= '${timestampParameter(first)}' AND ${alias}.ts <= '${timestampParameter(last)}'`
+  const ids = isScanned ? new Set(series.instrument) : undefined
+  return ids === undefined || ids.size > MOST_NAMED
+    ? times
+    : `${times} AND ${alias}.instrument_id = ANY ('{${[...ids].join(",")}}'::int4[])`
+}
+
+/** SQL: the stored rows of the batch's instruments and times, read once. */
+const stored = (batch: StagedBatch, alias: string): string =>
+  `(SELECT * FROM ${batch.table.table} c WHERE ${bounds(batch, "c")} OFFSET 0) ${alias}`
+
+/** SQL: joins the stored row \`alias\` of each row of \`with\`, by some columns of the key. */
+const joinStored = (batch: StagedBatch, alias: string, to: string, columns: ReadonlyArray<string>): string =>
+  batch.isScanned
+    ? `JOIN ${stored(batch, alias)} ON ${equal(alias, to, columns)}`
+    : `CROSS JOIN LATERAL (
+      SELECT * FROM ${batch.table.table} r WHERE ${equal("r", to, columns)} AND ${bounds(batch, "r")} OFFSET 0
+    ) ${alias}`
+
+/** Statement before those of a batch that is compared as a whole: no row by row, and no limit of what is changed. */
+export const scanning =
+  "SET LOCAL enable_nestloop = off; SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
 
 // OFFSET 0 keeps the planner from turning the look-ups by key into a scan of whole partitions: the temporary table has
 // no statistics, and a wrong guess would read everything.
@@ -268,10 +303,7 @@ const compareStatement = (batch: StagedBatch): string => /* sql */ `
   WITH met AS MATERIALIZED (
     SELECT s.n, (${differs(batch, "s", "t")}) AS differs, (${knowsMore(batch.table, "s", "t")}) AS more
     FROM new_${batch.table.table} s
-    CROSS JOIN LATERAL (
-      SELECT * FROM ${batch.table.table} r
-      WHERE ${equal("r", "s", batch.table.key)} AND ${bounds(batch.scan, "r")} OFFSET 0
-    ) t
+    ${joinStored(batch, "t", "s", batch.table.key)}
     ${sides(batch, "s", "t")}
     WHERE NOT EXISTS (SELECT FROM fresh_row f WHERE f.n = s.n)
   ), lost AS (
@@ -349,7 +381,7 @@ export const findReplaced = Effect.fnUntraced(function* (
   batch: StagedBatch,
   after: bigint | undefined
 ) {
-  const { table, scan } = batch
+  const { table } = batch
   const { key, columns } = table
   const group = key.slice(0, -1)
   const foreign = after === undefined ? "true" : `t.ts > '${timestampParameter(after)}'`
@@ -360,9 +392,7 @@ export const findReplaced = Effect.fnUntraced(function* (
     INSERT INTO gone_${table.table} (${columns.join(", ")}, in_batch)
     SELECT ${qualified("t", columns)}, s.n IS NOT NULL
     FROM (SELECT DISTINCT ${group.join(", ")} FROM new_${table.table}) g
-    CROSS JOIN LATERAL (
-      SELECT * FROM ${table.table} r WHERE ${equal("r", "g", group)} AND ${bounds(scan, "r")} OFFSET 0
-    ) t
+    ${joinStored(batch, "t", "g", group)}
     LEFT JOIN first s ON ${equal("s", "t", key)}
     ${sides(batch, "s", "t")}
     WHERE CASE WHEN s.n IS NULL THEN ${foreign} ELSE ${differs(batch, "s", "t")} END`)
@@ -375,7 +405,7 @@ export const findReplaced = Effect.fnUntraced(function* (
 
 /** Removes what `findReplaced` has put aside and keeps it as conflicts that the stored row has lost. */
 export const removeReplaced = Effect.fnUntraced(function* (connection: PgConnection, batch: StagedBatch) {
-  const { table, scan } = batch
+  const { table } = batch
   const { key } = table
   yield* connection.query(
     `INSERT INTO row_conflicts (kind, instrument_id, schema, ts, row_key, run_id, lost, content)
@@ -388,13 +418,21 @@ export const removeReplaced = Effect.fnUntraced(function* (connection: PgConnect
     [batch.run]
   )
   const sideTables = [...(batch.exact ? [table.exactTable] : []), ...(batch.textIds ? ["trade_text_id"] : [])]
-  yield* nestedLoops(connection, [
-    `DELETE FROM ${table.table} t USING gone_${table.table} g WHERE ${equal("t", "g", key)} AND ${bounds(scan, "t")}`,
+  yield* changing(connection, batch, [
+    `DELETE FROM ${table.table} t USING gone_${table.table} g WHERE ${equal("t", "g", key)} AND ${bounds(batch, "t")}`,
     ...sideTables.map(
       (side) => `DELETE FROM ${side} t USING gone_${table.table} g WHERE ${equal("t", "g", key)}`
     )
   ])
 })
+
+/** Runs statements that change stored rows. */
+const changing = (
+  connection: PgConnection,
+  { isScanned }: StagedBatch,
+  statements: ReadonlyArray<string>
+): Effect.Effect<unknown, StoreError> =>
+  isScanned ? connection.script(statements.join(";")) : nestedLoops(connection, statements)
 
 /** Runs statements that look many keys up by index, whatever the planner thinks of a table without statistics. */
 export const nestedLoops = (

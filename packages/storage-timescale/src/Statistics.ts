@@ -7,6 +7,7 @@ import {
   UnixNanos
 } from "@data-manager/core"
 import { Effect } from "effect"
+import * as ClockSkew from "./ClockSkew.ts"
 import * as Partitions from "./Partitions.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
@@ -15,7 +16,7 @@ import * as Chunks from "./timescale/Chunks.ts"
 import { extension, extensionSchema, layoutOf } from "./timescale/Layout.ts"
 import * as ServerJobs from "./timescale/ServerJobs.ts"
 
-const tables = ["trade", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
+const tables = ["trade", "trade_bulk", "quote", "book", "bar", "bar_1m", "bar_1h", "bar_1d"] as const
 
 interface TableRow extends SqlRow {
   readonly table: (typeof tables)[number]
@@ -36,7 +37,7 @@ const tablesQuery = /* sql */ `
   FROM pg_class t
   LEFT JOIN pg_inherits i ON i.inhparent = t.oid
   JOIN pg_class c ON c.oid = coalesce(i.inhrelid, t.oid)
-  WHERE t.relnamespace = current_schema()::regnamespace AND t.relname = ANY($1)
+  WHERE t.relnamespace = quote_ident(current_schema())::regnamespace AND t.relname = ANY($1)
   GROUP BY t.relname`
 
 const totalsQuery = /* sql */ `
@@ -111,6 +112,7 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
     Effect.gen(function* () {
       const isHypertable = (yield* layoutOf(connection)) === "hypertable"
       const { isCommunity } = yield* extension(connection)
+      const isAggregated = yield* Aggregates.exist(connection)
       const found = yield* sizes(connection, isHypertable)
       const parts = yield* partsOf(connection, isHypertable)
       const [totals] = yield* connection.query<TotalsRow>(totalsQuery)
@@ -133,9 +135,9 @@ const statistics = (pool: PgPool): Effect.Effect<StoreStatistics, StoreError> =>
         conflicts: totals!.conflicts,
         runs: { completed: totals!.completed, open: totals!.open },
         jobs: isHypertable && isCommunity ? yield* ServerJobs.list(connection) : undefined,
-        barsBehind: (yield* Aggregates.exist(connection))
-          ? yield* ServerJobs.barsBehind(connection)
-          : undefined
+        barsBehind: isAggregated ? yield* ServerJobs.barsBehind(connection) : undefined,
+        aggregates: isAggregated ? yield* ServerJobs.aggregates(connection) : undefined,
+        clockSkewMillis: yield* ClockSkew.measure(connection)
       }
     })
   )

@@ -3,7 +3,7 @@
  *
  * Writers and readers have pools of their own, so that a long read never keeps rows waiting; `maxConnections` counts both.
  */
-import { MarketStore, type StoreError, StoreMigrations } from "@data-manager/core"
+import { MarketStore, type StoreCapabilities, type StoreError, StoreMigrations } from "@data-manager/core"
 import { Context, Effect, Layer, type Scope } from "effect"
 import * as Append from "./Append.ts"
 import * as BarReader from "./BarReader.ts"
@@ -12,6 +12,7 @@ import * as ConflictReader from "./ConflictReader.ts"
 import * as CoverageReader from "./CoverageReader.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { EmbeddedServer } from "./embedded/index.ts"
+import * as FeedSessionTable from "./FeedSessionTable.ts"
 import * as InstrumentTable from "./InstrumentTable.ts"
 import * as Ledger from "./Ledger.ts"
 import * as Migrations from "./Migrations.ts"
@@ -45,7 +46,7 @@ export interface StoreOptions {
   readonly maxConnections?: number | undefined
   /**
    * "auto" applies missing migrations when the store opens; "require" (default) refuses a schema that is not the newest and
-   * says what to run.
+   * says what to run. A read-only server (a standby) is never changed: it is read, and every write fails.
    */
   readonly migrate?: "auto" | "require" | undefined
   /** What a TimescaleDB server is told when the store is migrated. */
@@ -73,7 +74,8 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
   const detect = Capabilities.detect(writing, options.embedded ?? false)
   const found = yield* detect
   const migrations = Migrations.make(writing, options.settings)
-  if (options.migrate === "auto") yield* migrations.up()
+  // A server that takes no writes is read as it is.
+  if (options.migrate === "auto" && !found.readOnly) yield* migrations.up()
   else yield* Migrations.requireNewest(writing)
   // Migrating can make the extension in this database.
   const capabilities = options.migrate === "auto" ? yield* detect : found
@@ -86,6 +88,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
     ...CoverageTable.make(writing),
     ...CoverageReader.make(reading),
     ...RevisionTable.make(writing),
+    ...FeedSessionTable.make(writing),
     ...Reader.make(reading, options.reader),
     ...BarReader.make(reading, options.reader),
     ...ConflictReader.make(reading),
@@ -126,6 +129,10 @@ export const layerMigrations = (
       return Migrations.make(pool, settings)
     })
   )
+
+/** What the server is and can do, and how the tables in it use that. */
+export const capabilities = (server: ServerAddress): Effect.Effect<StoreCapabilities, StoreError> =>
+  Effect.scoped(Effect.flatMap(openPool(server, "dm-migrate", 1), (pool) => Capabilities.detect(pool, false)))
 
 /** Hands the schema over to three roles, `PREFIX_owner`, `PREFIX_writer` and `PREFIX_reader`; see `Roles`. */
 export const grantRoles = (

@@ -42,7 +42,7 @@ const totals = (results: ReadonlyArray<AppendResult>): string => {
 }
 
 const put = async (batches: ReadonlyArray<MarketBatch>, onConflict?: "keep" | "replace"): Promise<string> =>
-  totals(await store.run(appendAll(store.writer, batches, onConflict)))
+  totals(await store.run(appendAll(store.writer, batches, { onConflict })))
 
 const trades = (
   to: { readonly ids: ReadonlyArray<number>; readonly context: BatchContext },
@@ -250,7 +250,9 @@ describe("append", () => {
     )
     parts[0]!.push(batch)
     const results = await Promise.all(
-      writers.map((writer, i) => store.run(appendAll(writer, parts[i]!, i === 1 ? "replace" : "keep")))
+      writers.map((writer, i) =>
+        store.run(appendAll(writer, parts[i]!, { onConflict: i === 1 ? "replace" : "keep" }))
+      )
     )
     assert.deepStrictEqual(await stored(to.ids), linesOf([batch]))
     assert.match(totals(results.flat()), /^900\/\d+\/0$/)
@@ -278,7 +280,7 @@ describe("append", () => {
     const results = await Promise.all(
       writers.map((writer, i) => {
         const parts = [forgetful(), forgetful(), ...(i === 0 ? [batch] : [])]
-        return store.run(appendAll(writer, parts, i === 1 ? "replace" : "keep"))
+        return store.run(appendAll(writer, parts, { onConflict: i === 1 ? "replace" : "keep" }))
       })
     )
     assert.strictEqual(totals(results.flat()), `600/${6 * 600}/0`)

@@ -7,6 +7,7 @@ import type { SeededRandom } from "@data-manager/testing"
 import { assert } from "vitest"
 import { type CrashPlan, rangeOf } from "./CrashWriter.ts"
 import { assertRollups } from "./NaiveRollup.ts"
+import { assertOwnership } from "./Ownership.ts"
 import type { StoreFixture } from "./StoreFixture.ts"
 
 const program = fileURLToPath(new URL("./CrashWriter.ts", import.meta.url))
@@ -61,7 +62,7 @@ export const assertConsistent = async (store: StoreFixture, plan: CrashPlan): Pr
   )
   const { segments } = ledger!
   const [rows] = await store.sql<{ readonly here: bigint; readonly before: bigint }>(
-    `SELECT (SELECT count(*) FROM trade WHERE instrument_id = ANY($1)) AS here,
+    `SELECT (SELECT count(*) FROM trade_rows WHERE instrument_id = ANY($1)) AS here,
             (SELECT coalesce(sum(s.inserted), 0) FROM ingest_segments s JOIN ingest_runs r ON r.id = s.run_id
              WHERE r.source = 'test' AND r.dataset = 'TEST') AS before`,
     [plan.instruments]
@@ -73,12 +74,13 @@ export const assertConsistent = async (store: StoreFixture, plan: CrashPlan): Pr
   )
   const time = (nanos: bigint) =>
     `${new Date(Number(nanos / 1_000_000n)).toISOString().slice(0, 19).replace("T", " ")}+00`
-  const expected = `{["${time(rangeOf(0).start)}","${time(rangeOf(segments - 1).end)}")}`
+  const expected = `{["${time(rangeOf(plan, 0).start)}","${time(rangeOf(plan, segments - 1).end)}")}`
   assert.deepStrictEqual(
     held.map((row) => row.ranges),
     segments === 0 ? [] : plan.instruments.map(() => expected),
     "coverage"
   )
+  await assertOwnership(store, plan.instruments)
   await assertRollups(store, plan.instruments)
   return segments
 }

@@ -128,7 +128,7 @@ describe("migrations", () => {
     const pool = await fresh(false)
     await run(pool.query("CREATE TABLE instruments (mine text)"))
     const error = await run(Effect.flip(Migrations.make(pool).up()))
-    assert.match(error.message, /not ours: instruments/)
+    assert.match(error.message, /not ours: table instruments;/)
     assert.deepStrictEqual(
       await run(
         pool.query(

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { createPrivateKey, generateKeyPairSync } from "node:crypto"
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type Server } from "node:net"
 import { homedir, tmpdir, userInfo } from "node:os"
 import { join } from "node:path"
@@ -15,13 +16,42 @@ const secret = (address: PgServer.ServerAddress) =>
 
 const folder = mkdtempSync(join(tmpdir(), "dm-pgserver-"))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-const pem = join(folder, "some.pem")
-writeFileSync(pem, "PEM")
+/** A certificate of its own authority, and its key. */
+const [pem, key, strange] = ["own.crt", "own.key", "strange.key"].map((name) => join(folder, name)) as [
+  string,
+  string,
+  string
+]
+const certificate = `-----BEGIN CERTIFICATE-----
+MIIBfDCCASGgAwIBAgIUfd20/9hx+YEXQLaiPEi6KF4HOXcwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHZXhhbXBsZTAgFw0yNjExMjYwNDMyNDhaGA8yMTI2MTEwMjA0
+MzI0OFowEjEQMA4GA1UEAwwHZXhhbXBsZTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABNQu4Stv4aZfN5anSqrTMDZfLpNOkmDAnQdjZs+yGzykRoHQ3vRiAeQ1MQKm
+ohwSTfQjCZ/0mwjH/z9FauD0syWjUzBRMB0GA1UdDgQWBBRNO7y9r3k84W1cN+Fe
+fh6N1asV2zAfBgNVHSMEGDAWgBRNO7y9r3k84W1cN+Fefh6N1asV2zAPBgNVHRMB
+Af8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQCWqxpOK6m1ORBypOXOTROpkZdK
+XBB8lyF3mXYY++OSxgIhALIJmSU9QZEWgSNkyQIzvXe2KluTP1lwflHrlMWGT+Z9
+-----END CERTIFICATE-----
+`
+const ownKey = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgH8glN9qMvXzqEnXb
++N1plJeJzBDdCkaRNbVamfF3POKhRANCAATULuErb+GmXzeWp0qq0zA2Xy6TTpJg
+wJ0HY2bPshs8pEaB0N70YgHkNTECpqIcEk30Iwmf9JsIx/8/RWrg9LMl
+-----END PRIVATE KEY-----
+`
+writeFileSync(pem, certificate)
+writeFileSync(key, ownKey, { mode: 0o600 })
+const { privateKey } = generateKeyPairSync("ec", {
+  namedCurve: "P-256",
+  privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  publicKeyEncoding: { type: "spki", format: "pem" }
+})
+writeFileSync(strange, privateKey, { mode: 0o600 })
 
 describe("a database url", () => {
   it("has all its parts", async () => {
     const address = await parse(
-      "postgresql://me:p%40ss@db.example:6432/market?sslmode=verify-full&application_name=x%20y&options=-c%20a%3Db&connect_timeout=3&channel_binding=require"
+      "postgresql://me:p%40ss@db.example:6432/market?sslmode=require&application_name=x%20y&options=-c%20a%3Db&connect_timeout=3&channel_binding=require"
     )
     assert.strictEqual(secret(address), "p@ss")
     assert.deepStrictEqual(
@@ -32,7 +62,7 @@ describe("a database url", () => {
         database: "market",
         user: "me",
         password: undefined,
-        ssl: { mode: "verify-full" },
+        ssl: { mode: "require" },
         applicationName: "x y",
         options: "-c a=b",
         connectTimeoutSeconds: 3,
@@ -41,7 +71,7 @@ describe("a database url", () => {
     )
     assert.strictEqual(
       PgServer.describe(address),
-      'database "market" as "me" at db.example:6432 (sslmode verify-full)'
+      'database "market" as "me" at db.example:6432 (sslmode require)'
     )
   })
 
@@ -155,12 +185,14 @@ describe("TLS", () => {
   it("follows sslmode", async () => {
     assert.strictEqual(await ssl("sslmode=disable"), false)
     assert.deepStrictEqual(await ssl("sslmode=require"), { rejectUnauthorized: false })
-    assert.deepStrictEqual(await ssl("sslmode=verify-full&sslrootcert=system"), { rejectUnauthorized: true })
-    assert.deepStrictEqual(await ssl(`sslmode=verify-full&sslrootcert=${pem}&sslcert=${pem}&sslkey=${pem}`), {
+    const system = (await ssl("sslrootcert=system")) as { readonly ca: ReadonlyArray<string> }
+    assert.isAbove(system.ca.length, 50)
+    assert.deepStrictEqual({ ...system, ca: [] }, { rejectUnauthorized: true, ca: [] })
+    assert.deepStrictEqual(await ssl(`sslmode=verify-full&sslrootcert=${pem}&sslcert=${pem}&sslkey=${key}`), {
       rejectUnauthorized: true,
-      ca: "PEM",
-      cert: "PEM",
-      key: "PEM"
+      ca: certificate,
+      cert: certificate,
+      key: ownKey
     })
     const authority = (await ssl(`sslmode=verify-ca&sslrootcert=${pem}`)) as {
       checkServerIdentity: () => unknown
@@ -168,6 +200,68 @@ describe("TLS", () => {
     assert.isUndefined(authority.checkServerIdentity())
     const required = (await ssl(`sslmode=require&sslrootcert=${pem}`)) as { rejectUnauthorized: boolean }
     assert.isTrue(required.rejectUnauthorized, "as in libpq, a given authority is checked")
+  })
+
+  it("refuses what cannot work, and names it", async () => {
+    const open = join(folder, "open.key")
+    writeFileSync(open, ownKey)
+    chmodSync(open, 0o644)
+    const locked = join(folder, "locked.key")
+    writeFileSync(
+      locked,
+      createPrivateKey(ownKey).export({
+        type: "pkcs8",
+        format: "pem",
+        cipher: "aes-256-cbc",
+        passphrase: "x"
+      }),
+      { mode: 0o600 }
+    )
+    const wrong: ReadonlyArray<readonly [string, RegExp]> = [
+      [
+        "sslmode=verify-ca",
+        /sslmode=verify-ca of the url needs .*sslrootcert=FILE.*root\.crt.*sslrootcert=system/
+      ],
+      ["sslmode=verify-full", /sslmode=verify-full of the url needs the certificate authority/],
+      ["sslmode=require&sslrootcert=system", /goes with sslmode=verify-full alone/],
+      [`sslmode=verify-ca&sslrootcert=${key}`, /sslrootcert of the url: .*own\.key holds no certificate/],
+      [`sslcert=${pem}`, /belong together/],
+      [`sslkey=${key}`, /belong together/],
+      [`sslcert=${key}&sslkey=${key}`, /sslcert of the url: .* holds no certificate in PEM form/],
+      [`sslcert=${pem}&sslkey=${pem}`, /others can read .*own\.crt; chmod 600/],
+      [`sslcert=${pem}&sslkey=${open}`, /others can read .*open\.key; chmod 600/],
+      [`sslcert=${pem}&sslkey=${locked}`, /locked\.key is encrypted; write it without a passphrase/],
+      [`sslcert=${pem}&sslkey=${strange}`, /strange\.key is not the key of the certificate in .*own\.crt/]
+    ]
+    for (const [query, words] of wrong) {
+      const error = await refusal(`postgres://me@h/d?${query}`)
+      assert.strictEqual(error.reason._tag, "StoreBadRequest", query)
+      assert.match(error.message, words)
+    }
+  })
+
+  it("finds the files of libpq in the home folder", async () => {
+    const home = join(folder, "home")
+    mkdirSync(join(home, ".postgresql"), { recursive: true })
+    const { HOME } = process.env
+    process.env.HOME = home
+    try {
+      const at = async (query: string) => (await parse(`postgres://me@h/d?${query}`)).ssl
+      assert.deepStrictEqual(await at("sslmode=require"), { mode: "require" })
+      writeFileSync(join(home, ".postgresql", "root.crt"), certificate)
+      assert.deepStrictEqual(await at("sslmode=require"), { mode: "require", ca: certificate })
+      assert.deepStrictEqual(await at("sslmode=verify-ca"), { mode: "verify-ca", ca: certificate })
+      assert.deepStrictEqual(await at("sslmode=prefer"), { mode: "prefer" })
+      writeFileSync(join(home, ".postgresql", "postgresql.crt"), certificate)
+      assert.match((await refusal("postgres://me@h/d")).message, /belong together/)
+      writeFileSync(join(home, ".postgresql", "postgresql.key"), ownKey, { mode: 0o600 })
+      const found = await at("sslmode=prefer")
+      assert.strictEqual(found.cert, certificate)
+      assert.strictEqual(Redacted.value(found.key!), ownKey)
+      assert.deepStrictEqual(await at("sslmode=disable"), { mode: "disable" })
+    } finally {
+      process.env.HOME = HOME
+    }
   })
 
   it("is not for unix sockets", async () => {
@@ -203,7 +297,7 @@ describe("TLS", () => {
       assert.deepStrictEqual((await Effect.runPromise(await negotiate(port))).ssl, { mode: "disable" })
     })
     // Nothing listens there: other modes ask nobody.
-    assert.deepStrictEqual((await Effect.runPromise(await negotiate(1, "verify-ca"))).ssl.mode, "verify-ca")
+    assert.deepStrictEqual((await Effect.runPromise(await negotiate(1, "require"))).ssl.mode, "require")
   })
 
   it("that cannot be negotiated is an unreachable server", async () => {

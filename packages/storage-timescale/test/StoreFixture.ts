@@ -1,6 +1,6 @@
 /** A migrated database of one test file, and what tests of writing need beside the store: raw SQL and instruments. */
 import { randomUUID } from "node:crypto"
-import { type BatchContext, batchContext, type StoreError } from "@data-manager/core"
+import { type AppendClaim, type BatchContext, batchContext, type StoreError } from "@data-manager/core"
 import { Effect, Exit, Scope } from "effect"
 import * as Append from "../src/Append.ts"
 import * as Ledger from "../src/Ledger.ts"
@@ -96,7 +96,7 @@ export const instruments = async (
 export const appendAll = Effect.fnUntraced(function* (
   writer: Writer,
   batches: ReadonlyArray<Parameters<Writer["append"]>[0]>,
-  onConflict?: "keep" | "replace"
+  claim: Pick<AppendClaim, "onConflict" | "profile"> = {}
 ) {
   const run = yield* writer.ledger.beginRun({
     kind: "import",
@@ -106,6 +106,6 @@ export const appendAll = Effect.fnUntraced(function* (
   })
   const results = []
   for (const [segment, batch] of batches.entries())
-    results.push(yield* writer.append(batch, { run: run.id, segment, onConflict }))
+    results.push(yield* writer.append(batch, { run: run.id, segment, ...claim }))
   return results
 })

@@ -193,9 +193,10 @@ describe("values", () => {
       `INSERT INTO coverage_marks (instrument_id, schema, state, range, cause) VALUES (${id}, 50, 'missing', '[2030-02-01, 2030-02-02)', 'gap')`
     )
     await store.sql(
-      `WITH s AS (INSERT INTO feed_sessions (provider, dataset, schema, started_at, watermark)
-         VALUES ('test', 'D', 50, '2030-03-01', '2030-03-05') RETURNING id)
-       INSERT INTO feed_session_instruments SELECT id, ${id}, '2030-03-02', NULL, '{[2030-03-03, 2030-03-04)}' FROM s`
+      `WITH s AS (INSERT INTO feed_sessions (key, provider, dataset, schema, started_at, holds_from, watermark, folded_to)
+         VALUES ('views', 'test', 'D', 50, '2030-03-01', '2030-03-01', '2030-03-05', '2030-03-01') RETURNING id)
+       INSERT INTO feed_session_instruments (session_id, instrument_id, collected, lost)
+       SELECT id, ${id}, '{[2030-03-02,)}', '{[2030-03-03, 2030-03-04)}' FROM s`
     )
     const rows = await store.sql<{ readonly line: string }>(
       `SELECT concat_ws(' ', state, start_time::date, end_time::date, cause) AS line FROM coverage_ranges

@@ -5,6 +5,7 @@
 import {
   type AppendClaim,
   type AppendResult,
+  type AppendTerms,
   type BarSource,
   type BatchContext,
   batchContext,
@@ -148,7 +149,7 @@ export const market = (
 export const appendAll = (
   store: MarketStore["Service"],
   batches: ReadonlyArray<MarketBatch>,
-  claim: Partial<AppendClaim> = {}
+  claim: AppendTerms = {}
 ): Effect.Effect<ReadonlyArray<AppendResult>, StoreError> =>
   Effect.gen(function* () {
     const dataset = batches[0]?.context.dataset ?? "none"

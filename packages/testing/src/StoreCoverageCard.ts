@@ -1,4 +1,4 @@
-/** Cards S-510 to S-590: what is held is data, too. */
+/** Cards S-510 to S-545: what is held is data, too. */
 import { Coverage, type MarketStore, type TimeRange } from "@data-manager/core"
 import { Effect } from "effect"
 import { assert } from "vitest"
@@ -155,5 +155,5 @@ const filters = card("S-540", "coverage is found by instrument, schema, range an
   assert.deepStrictEqual(yield* ask({ instruments: [two], range: day(7, 8) }), [])
 })
 
-/** Cards S-510 to S-590. */
+/** Cards S-510 to S-545. */
 export const cards: ReadonlyArray<StoreCard> = [claims, marks, expired, filters]

@@ -1,5 +1,5 @@
 /** Cards S-310 to S-390: the ledger. Work that was done is not done again, work that failed left nothing. */
-import { ABSENT_I64, type IngestSource } from "@data-manager/core"
+import { ABSENT_I64, type IngestSource, type TradeBatch } from "@data-manager/core"
 import { Effect } from "effect"
 import { assert } from "vitest"
 import * as BarModel from "./BarModel.ts"
@@ -204,6 +204,40 @@ const failedSegment = card("S-360", "a failed segment left nothing in the ledger
   assert.deepStrictEqual(yield* store.coverage({ instruments: to.ids }), [])
 })
 
+/**
+ * Prerequisite: one instrument.
+ * Action: append pieces of a stream: the first one, which does not begin at 0; the next; the first again; one that leaves a
+ * hole; one that begins within a committed one; an empty one. Another program asks for the position.
+ * Pass: rows and position move together, what is behind the position is skipped, the others are refused and leave nothing.
+ */
+const stream = card("S-370", "pieces of a stream are written once and in order", function* () {
+  const { first: store, second } = yield* StoreFixture
+  const to = yield* market(store, "S.STREAM")
+  const [one, two, three] = cut(someTrades(to, 370), 70) as [TradeBatch, TradeBatch, TradeBatch]
+  const name = "suite/stream"
+  const { id: run } = yield* store.beginRun({ ...source("S.STREAM"), kind: "spool" })
+  const place = (from: bigint, to: bigint) => ({ run, stream: { name, from, to } })
+  assert.strictEqual(yield* second.streamPosition(name), 0n)
+  assert.strictEqual((yield* append(store, one, place(11n, 20n))).inserted, one.length)
+  assert.strictEqual(yield* second.streamPosition(name), 20n)
+  assert.isTrue((yield* append(second, one, place(11n, 20n))).skipped)
+  const reasons = ["StoreBadRequest"] as const
+  yield* assertRefused(store.append(three, place(21n, 30n)), reasons, "a hole")
+  yield* assertRefused(store.append(three, place(15n, 30n)), reasons, "within a committed piece")
+  yield* assertRefused(store.append(three, place(20n, 20n)), reasons, "an empty piece")
+  assert.strictEqual(yield* second.streamPosition(name), 20n)
+  const results = yield* Effect.all(
+    [store, second].map((each) => append(each, two, place(20n, 25n))),
+    { concurrency: "unbounded" }
+  )
+  assert.deepStrictEqual(results.map(({ skipped }) => skipped).sort(), [false, true])
+  yield* append(store, three.slice(0, 0), place(25n, 26n))
+  assert.strictEqual(yield* second.streamPosition(name), 26n)
+  assertRows(yield* readTrades(store, to.ids), inReadOrder([one, two]), "trades")
+  const rows = [...one.rows(), ...two.rows()]
+  assertRows(yield* readBars(second, to.ids, "1m"), BarModel.bars(rows, "1m"), "bars")
+})
+
 /** Cards S-310 to S-390. */
 export const cards: ReadonlyArray<StoreCard> = [
   skipped,
@@ -212,5 +246,6 @@ export const cards: ReadonlyArray<StoreCard> = [
   resume,
   beginTogether,
   holes,
-  failedSegment
+  failedSegment,
+  stream
 ]

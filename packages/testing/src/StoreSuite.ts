@@ -15,6 +15,7 @@ import { cards as barCards } from "./StoreBarCard.ts"
 import { type StoreCard, type StoreDatabase, StoreFixture } from "./StoreCard.ts"
 import { cards as concurrencyCards } from "./StoreConcurrencyCard.ts"
 import { cards as coverageCards } from "./StoreCoverageCard.ts"
+import { cards as feedCards } from "./StoreFeedCard.ts"
 import { cards as identityCards } from "./StoreIdentityCard.ts"
 import { cards as instrumentCards } from "./StoreInstrumentCard.ts"
 import { cards as interleavingCards } from "./StoreInterleavingCard.ts"
@@ -29,6 +30,7 @@ export const cards: ReadonlyArray<StoreCard> = [
   ...ledgerCards,
   ...concurrencyCards,
   ...coverageCards,
+  ...feedCards,
   ...readCards,
   ...barCards,
   ...instrumentCards,

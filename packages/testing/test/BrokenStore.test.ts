@@ -4,7 +4,9 @@
  */
 import {
   ABSENT_I64,
+  Coverage,
   Decimal,
+  type FeedNote,
   type MarketBatch,
   type MarketStore,
   StoreBadRequest,
@@ -69,6 +71,18 @@ const lostUpdate = (store: Store, state: MemoryState): Store => ({
       return yield* appendAtOnce(state, batch, claim)
     })
 })
+
+/** A store that takes other notes than those it is given. */
+const noting =
+  (change: (notes: ReadonlyArray<FeedNote>) => ReadonlyArray<FeedNote>) =>
+  (store: Store): Store => ({
+    ...store,
+    noteFeed: (notes) => store.noteFeed(change(notes)),
+    append: (batch, claim) => store.append(batch, { ...claim, feed: change(claim.feed ?? []) })
+  })
+
+/** The claim of S-558 over time that is missing. */
+const LiveClaim = UnixNanos.parse("2024-09-02T09:00:11Z")!
 
 const migrating = new WeakSet<MemoryState>()
 
@@ -448,6 +462,7 @@ const broken: ReadonlyArray<Broken> = [
     })
   },
   { what: "holes in the segments are accepted", cards: ["S-350"], rules: { acceptsSegment: () => true } },
+  { what: "holes in a stream are accepted", cards: ["S-370"], rules: { acceptsPiece: () => true } },
   {
     what: "a failed segment is counted",
     cards: ["S-360"],
@@ -564,6 +579,190 @@ const broken: ReadonlyArray<Broken> = [
           UnixNanos.floorMicros(time)
         )
     }
+  },
+  {
+    what: "live time is rounded outward",
+    cards: ["S-550", "S-554", "S-586"],
+    rules: {
+      live: (mine, instrument) => {
+        const { held, missing } = soundRules.live(mine, instrument)
+        const wider = held.map(({ start, end }) => ({ start: start - 1_000n, end: end + 1_000n }))
+        return { held: Coverage.ranges(wider), missing }
+      }
+    }
+  },
+  {
+    what: "a watermark goes back",
+    cards: ["S-550", "S-586"],
+    rules: {
+      live: (mine, instrument) => {
+        const last = mine.findLast((note) => note._tag === "Watermark")
+        const others = mine.filter((note) => note._tag !== "Watermark" || note === last)
+        return soundRules.live(others, instrument)
+      }
+    }
+  },
+  {
+    what: "who has left is forgotten",
+    cards: ["S-554", "S-558", "S-562", "S-578", "S-586", "S-590", "S-606"],
+    wrap: noting((notes) => notes.filter((note) => note._tag !== "InstrumentsLeft"))
+  },
+  {
+    what: "who comes back was never away",
+    cards: ["S-554", "S-586", "S-590"],
+    rules: {
+      live: (mine, instrument) => {
+        const comesBack = (from: number) =>
+          mine
+            .slice(from)
+            .some((note) => note._tag === "InstrumentsJoined" && note.instruments.includes(instrument))
+        return soundRules.live(
+          mine.filter((note, i) => note._tag !== "InstrumentsLeft" || !comesBack(i)),
+          instrument
+        )
+      }
+    }
+  },
+  {
+    what: "what is missing of some is missing of all",
+    cards: ["S-558", "S-586", "S-590", "S-606"],
+    wrap: noting((notes) =>
+      notes.map((note) => (note._tag === "RowsMissing" ? { ...note, instruments: undefined } : note))
+    )
+  },
+  {
+    what: "what is missing is not held by anything",
+    cards: ["S-558"],
+    rules: {
+      claimed: (range) => (range.start === LiveClaim ? undefined : soundRules.claimed(range))
+    }
+  },
+  {
+    what: "sessions never end",
+    cards: ["S-562", "S-578"],
+    wrap: noting((notes) => notes.filter((note) => note._tag !== "SessionEnded"))
+  },
+  {
+    what: "notes of unknown sessions are left out",
+    cards: ["S-566"],
+    wrap: (store) => ({
+      ...store,
+      noteFeed: (notes) => Effect.catch(store.noteFeed(notes), () => Effect.void)
+    })
+  },
+  {
+    what: "the notes before a refused one are taken",
+    cards: ["S-566"],
+    wrap: (store) => ({
+      ...store,
+      noteFeed: (notes) => Effect.forEach(notes, (note) => store.noteFeed([note]), { discard: true })
+    })
+  },
+  {
+    what: "an empty batch has no notes",
+    cards: ["S-570"],
+    wrap: (store) => ({
+      ...store,
+      append: (batch, claim) => store.append(batch, { ...claim, feed: batch.length === 0 ? [] : claim.feed })
+    })
+  },
+  {
+    what: "a segment that is there brings notes",
+    cards: ["S-570"],
+    wrap: (store) => ({
+      ...store,
+      append: (batch, claim) =>
+        Effect.tap(store.append(batch, claim), ({ skipped }) =>
+          skipped ? store.noteFeed(claim.feed ?? []) : Effect.void
+        )
+    })
+  },
+  {
+    what: "notes come before their rows",
+    cards: ["S-574"],
+    wrap: (store) => ({
+      ...store,
+      append: (batch, claim) =>
+        store
+          .noteFeed(claim.feed ?? [])
+          .pipe(
+            Effect.andThen(Effect.sleep("4 millis")),
+            Effect.andThen(store.append(batch, { ...claim, feed: undefined }))
+          )
+    })
+  },
+  {
+    what: "open sessions come as they began",
+    cards: ["S-578"],
+    wrap: (store, state) => ({
+      ...store,
+      openFeedSessions: Effect.map(store.openFeedSessions, (all) => {
+        const begun = state.notes.map((note) => note.session)
+        return [...all].sort((a, b) => begun.indexOf(a.session) - begun.indexOf(b.session))
+      })
+    })
+  },
+  {
+    what: "one of two that note at once is lost",
+    cards: ["S-582"],
+    wrap: (store, state) => ({
+      ...store,
+      noteFeed: (notes) =>
+        Effect.gen(function* () {
+          const before = [...state.notes]
+          yield* Effect.yieldNow
+          state.notes = before
+          yield* store.noteFeed(notes)
+        })
+    })
+  },
+  {
+    what: "what comes late does not count",
+    cards: ["S-586", "S-590"],
+    rules: {
+      live: (mine, instrument) => {
+        let watermark = UnixNanos.Min
+        const inTime = mine.filter((note) => {
+          if (note._tag === "Watermark") watermark = note.at
+          else if ("at" in note) return note.at >= watermark
+          return true
+        })
+        return soundRules.live(inTime, instrument)
+      }
+    }
+  },
+  {
+    what: "sessions hold what retention has removed",
+    cards: ["S-594", "S-598"],
+    rules: { cutsLive: (why) => why !== "expired" }
+  },
+  {
+    what: "sessions hold what was revised",
+    cards: ["S-598"],
+    rules: { cutsLive: (why) => why !== "revised" }
+  },
+  {
+    what: "a session has at most 10,000 instruments",
+    cards: ["S-602"],
+    wrap: noting((notes) =>
+      notes.map((note) =>
+        note._tag === "InstrumentsJoined" ? { ...note, instruments: note.instruments.slice(0, 10_000) } : note
+      )
+    )
+  },
+  {
+    what: "coverage is cut to the range",
+    cards: ["S-606"],
+    wrap: (store) => ({
+      ...store,
+      coverage: (request) =>
+        Effect.map(store.coverage(request), (spans) =>
+          spans.map((span) => ({
+            ...span,
+            range: TimeRange.intersect(span.range, request.range ?? span.range) ?? span.range
+          }))
+        )
+    })
   },
   {
     what: "times before 1970 come last",

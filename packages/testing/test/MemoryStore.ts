@@ -18,6 +18,7 @@ import {
   type ConflictRequest,
   Coverage,
   Decimal,
+  type FeedNote,
   type IngestSource,
   type Instrument,
   type InstrumentDetails,
@@ -47,6 +48,7 @@ import {
 } from "@data-manager/core"
 import { Effect, Layer, Stream } from "effect"
 import * as BatchRow from "../src/BatchRow.ts"
+import * as FeedModel from "../src/FeedModel.ts"
 import type { StoreDatabase } from "../src/StoreCard.ts"
 
 type Values = { readonly [column: string]: ReadonlyArray<bigint | number> }
@@ -123,6 +125,7 @@ export const soundRules = {
     return publisher > 32767 ? `publisher ${publisher} is beyond 15 bits` : undefined
   },
   acceptsSegment: (segment: number, next: number): boolean => segment === next,
+  acceptsPiece: (from: bigint, position: bigint): boolean => from === position || position === 0n,
   isDone: (segment: number, next: number): boolean => segment < next,
   claimed: (range: TimeRange.TimeRange): TimeRange.TimeRange | undefined => TimeRange.inwardMicros(range),
   heldAfterMark: (held: Coverage.RangeSet, span: Coverage.CoverageSpan): Coverage.RangeSet =>
@@ -183,6 +186,10 @@ export const soundRules = {
   }),
   keepEntry: (entry: SymbolEntry): SymbolEntry => entry,
   marksExpired: true,
+  /** What a live session holds of an instrument. */
+  live: FeedModel.states,
+  /** Whether what is taken out of what is held goes out of live sessions, too. */
+  cutsLive: (_why: "expired" | "revised"): boolean => true,
   dropsOnDown: true,
   lateRows: (_row: BatchRow.BatchRow, _stored: Iterable<Kept>): boolean => true
 }
@@ -226,8 +233,14 @@ export class MemoryState {
   retired: Array<Kept> = []
   conflicts = new Map<string, SetAside>()
   runs: Array<Run> = []
+  /** Position of each stream. */
+  streams = new Map<string, bigint>()
   held = new Map<string, Coverage.RangeSet>()
   marks: Array<Coverage.CoverageSpan> = []
+  /** Notes of feeds, as they came. */
+  notes: Array<FeedNote> = []
+  /** What was taken out of what sessions hold, by session, or session and instrument. */
+  cut = new Map<string, Coverage.RangeSet>()
   /** Noted revisions by provider, dataset, schema and time. */
   revisions = new Map<string, string>()
   known: Array<Known> = []
@@ -627,6 +640,10 @@ const noteRevisions = (state: MemoryState, look: RevisionLook): void => {
     const noted = state.revisions.get(time)
     state.revisions.set(time, revision)
     if (noted === undefined || noted === revision) continue
+    const isOf = (span: ReturnType<typeof liveSpans>[number]) =>
+      span.provider === provider && span.dataset === dataset && span.schema === schema
+    for (const span of cutLive(state, "revised", range, isOf))
+      state.marks.push({ ...span, state: "missing", cause: Coverage.Revised })
     for (const { instrument } of ids) {
       const key = coverageKey(instrument.id, schema)
       const held = state.held.get(key) ?? []
@@ -643,13 +660,126 @@ const noteRevisions = (state: MemoryState, look: RevisionLook): void => {
   }
 }
 
+const startOf = (state: MemoryState, session: string) =>
+  state.notes.find((note) => note._tag === "SessionStarted" && note.session === session) as
+    | Extract<FeedNote, { readonly _tag: "SessionStarted" }>
+    | undefined
+
+/** Every instrument of every session of a schema, with what it says. */
+const liveSpans = (state: MemoryState) =>
+  [...new Set(state.notes.map((note) => note.session))].flatMap((session) => {
+    const { dataset, provider, schema } = startOf(state, session)!
+    const mine = FeedModel.ofSession(state.notes, session)
+    const ids = new Set(mine.flatMap((note) => (note._tag === "InstrumentsJoined" ? note.instruments : [])))
+    return [...ids].map((instrument) => {
+      const key = `${session} ${instrument}`
+      const { held, missing } = state.rules.live(mine, instrument)
+      const cut = Coverage.union(state.cut.get(session) ?? [], state.cut.get(key) ?? [])
+      const left = Coverage.subtract(held, cut)
+      const gaps = mine.flatMap((note) =>
+        note._tag === "RowsMissing" && (note.instruments?.includes(instrument) ?? true)
+          ? Coverage.intersect(missing, Coverage.ranges([FeedModel.outward(note.range)])).map((range) => ({
+              range,
+              cause: note.cause
+            }))
+          : []
+      )
+      return { session, key, provider, dataset, schema, instrument, held: left, gaps }
+    })
+  })
+
+/** Takes ranges out of what sessions hold; gives what was held of them. */
+const cutLive = (
+  state: MemoryState,
+  why: "expired" | "revised",
+  gone: TimeRange.TimeRange,
+  wanted: (span: ReturnType<typeof liveSpans>[number]) => boolean
+) => {
+  if (!state.rules.cutsLive(why)) return []
+  return liveSpans(state)
+    .filter(wanted)
+    .flatMap(({ key, instrument, schema, held }) => {
+      const ranges = Coverage.intersect(held, [gone])
+      state.cut.set(key, Coverage.union(state.cut.get(key) ?? [], ranges))
+      return ranges.map((range) => ({ instrument, schema, range }))
+    })
+}
+
+/** Why the notes cannot be taken, or undefined. */
+const refusalOf = (state: MemoryState, notes: ReadonlyArray<FeedNote>): string | undefined => {
+  const known = new Map<string, string>()
+  const kindOf = ({ dataset, provider, schema }: NonNullable<ReturnType<typeof startOf>>) =>
+    `${provider} ${dataset} ${schema}`
+  for (const note of notes) {
+    const before = startOf(state, note.session)
+    const kind = known.get(note.session) ?? (before === undefined ? undefined : kindOf(before))
+    if (note._tag !== "SessionStarted") {
+      if (kind === undefined) return `there is no feed session ${note.session}`
+    } else if (kind !== undefined && kind !== kindOf(note)) return `${note.session} is of ${kind}`
+    else known.set(note.session, kindOf(note))
+  }
+  return undefined
+}
+
+const openSessions = (state: MemoryState) =>
+  [...new Set(state.notes.map((note) => note.session))]
+    .filter((key) => !state.notes.some((note) => note._tag === "SessionEnded" && note.session === key))
+    .sort()
+    .map((session) => {
+      const { at, dataset, provider, schema } = startOf(state, session)!
+      const mine = FeedModel.ofSession(state.notes, session)
+      const ids = new Set(mine.flatMap((note) => (note._tag === "InstrumentsJoined" ? note.instruments : [])))
+      const isIn = (id: number) => FeedModel.collected(mine, id).at(-1)?.end === MostMicros
+      const times = mine.flatMap((note) => (note._tag === "Watermark" ? [note.at] : []))
+      const startedAt = UnixNanos.ceilMicros(at) * UnixNanos.PerMicro
+      const watermark = times.reduce((a, b) => (a > b ? a : b), startedAt)
+      return {
+        session,
+        provider,
+        dataset,
+        schema,
+        startedAt,
+        watermark: UnixNanos.floorMicros(watermark) * UnixNanos.PerMicro,
+        instruments: [...ids].filter(isIn).length,
+        notedAt: 1n
+      }
+    })
+
+/** Where the time of an instrument ends that has not left. */
+const MostMicros = UnixNanos.floorMicros(UnixNanos.Max) * UnixNanos.PerMicro
+
 const allSpans = (state: MemoryState): Array<Coverage.CoverageSpan> => [
   ...[...state.held].flatMap(([key, set]) => {
     const [instrument, schema] = key.split(" ") as [string, MarketSchema.MarketSchema]
     return set.map((range) => ({ instrument: Number(instrument), schema, state: "held" as const, range }))
   }),
+  ...liveSpans(state).flatMap(({ gaps, held, instrument, schema }) => [
+    ...held.map((range) => ({ instrument, schema, state: "held" as const, range })),
+    ...gaps.map((gap) => ({ instrument, schema, state: "missing" as const, ...gap }))
+  ]),
   ...state.marks
 ]
+
+/** What moves the ledger on; undefined where the piece is there, text where it does not follow. */
+const stepOf = (
+  state: MemoryState,
+  { segment, stream }: AppendClaim,
+  run: Run
+): (() => void) | string | undefined => {
+  if (stream === undefined) {
+    if (state.rules.isDone(segment, run.nextSegment)) return undefined
+    if (!state.rules.acceptsSegment(segment, run.nextSegment))
+      return `segment ${segment} does not follow ${run.nextSegment - 1}`
+    return () => {
+      run.nextSegment = segment + 1
+    }
+  }
+  const position = state.streams.get(stream.name) ?? 0n
+  if (stream.from >= stream.to) return "an empty piece"
+  if (stream.to <= position) return undefined
+  if (!state.rules.acceptsPiece(stream.from, position)) return `a piece from ${stream.from} after ${position}`
+  return () => state.streams.set(stream.name, stream.to)
+}
 
 /** One append in one piece, without letting other fibers run. */
 export const appendAtOnce = (
@@ -660,16 +790,18 @@ export const appendAtOnce = (
   Effect.suspend((): Effect.Effect<AppendResult, StoreError> => {
     const run = state.runs.find((each) => each.id === claim.run)
     if (run === undefined) return refuse("append", `there is no run ${claim.run}`)
-    if (state.rules.isDone(claim.segment, run.nextSegment))
-      return Effect.succeed({ inserted: 0, duplicates: 0, conflicts: 0, skipped: true })
-    if (!state.rules.acceptsSegment(claim.segment, run.nextSegment))
-      return fail("append", `segment ${claim.segment} does not follow ${run.nextSegment - 1}`)
+    const step = stepOf(state, claim, run)
+    if (typeof step === "string") return refuse("append", step)
+    if (step === undefined) return Effect.succeed({ inserted: 0, duplicates: 0, conflicts: 0, skipped: true })
     const rows = keptRows(batch, state.rules)
     for (const kept of rows) {
       const known = state.known.some((each) => each.instrument.id === kept.row.instrument)
       const wrong = state.rules.acceptsRow(kept, known)
       if (wrong !== undefined) return fail("append", wrong)
     }
+    const refusal = refusalOf(state, claim.feed ?? [])
+    if (refusal !== undefined) return refuse("append", refusal)
+    state.notes.push(...(claim.feed ?? []))
     const counts = write(state, rows, claim.onConflict ?? "keep", run)
     for (const { row } of rows) {
       const micros = UnixNanos.floorMicros(row.time)
@@ -677,7 +809,7 @@ export const appendAtOnce = (
     }
     state.keyKinds.set(batch.context.dataset, batch.context.keyKind)
     claimCoverage(state, claim.coverage ?? [])
-    run.nextSegment = claim.segment + 1
+    step()
     run.rows += BigInt(batch.length)
     return Effect.succeed({ ...counts, skipped: false })
   })
@@ -719,6 +851,15 @@ const beginRun = (state: MemoryState, source: IngestSource): Run => {
   return { ...run }
 }
 
+/** No session of trades holds anything before, whoever joins it later. */
+const retireLive = (state: MemoryState, gone: TimeRange.TimeRange): void => {
+  for (const span of cutLive(state, "expired", gone, ({ schema }) => schema === "trades"))
+    state.marks.push({ ...span, state: "expired" })
+  for (const note of state.notes)
+    if (note._tag === "SessionStarted" && note.schema === "trades" && state.rules.cutsLive("expired"))
+      state.cut.set(note.session, [gone])
+}
+
 const expire = (state: MemoryState, before: bigint): { readonly partitions: number } => {
   // Partitions of years: the whole ones before.
   const edge = UnixNanos.parse(`${UnixNanos.toDate(before).slice(0, 4)}-01-01`)!
@@ -727,6 +868,7 @@ const expire = (state: MemoryState, before: bigint): { readonly partitions: numb
     state.rows.delete(identity)
     state.retired.push(kept)
   }
+  if (old.length > 0) retireLive(state, { start: UnixNanos.Min, end: edge })
   if (old.length > 0 && state.rules.marksExpired)
     for (const [key, set] of state.held) {
       const [instrument, schema] = key.split(" ") as [string, MarketSchema.MarketSchema]
@@ -787,6 +929,7 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
       run.completedAt = 1n
       return Effect.void
     }),
+  streamPosition: (name) => atOnce(() => state.streams.get(name) ?? 0n),
   append: (batch, claim) => Effect.andThen(Effect.yieldNow, appendAtOnce(state, batch, claim)),
   claimCoverage: (claims) => atOnce(() => claimCoverage(state, claims)),
   markCoverage: (spans) =>
@@ -795,9 +938,24 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
         const key = coverageKey(span.instrument, span.schema)
         const held = state.held.get(key)
         if (held !== undefined) state.held.set(key, state.rules.heldAfterMark(held, span))
+        if (span.state === "expired")
+          cutLive(
+            state,
+            "expired",
+            span.range,
+            ({ instrument, schema }) => instrument === span.instrument && schema === span.schema
+          )
         state.marks.push(span)
       }
     }),
+  noteFeed: (notes) =>
+    Effect.suspend(() => {
+      const refusal = refusalOf(state, notes)
+      if (refusal !== undefined) return refuse("note feed", refusal)
+      state.notes.push(...notes)
+      return Effect.void
+    }),
+  openFeedSessions: atOnce(() => openSessions(state)),
   noteRevisions: (look) => atOnce(() => noteRevisions(state, look)),
   coverage: (request) =>
     atOnce(() =>

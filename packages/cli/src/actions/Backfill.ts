@@ -7,6 +7,7 @@ import {
   type Provider,
   SymbolText,
   type SymbolType,
+  symbolTypeOf,
   TimeRange,
   UnixNanos
 } from "@data-manager/core"
@@ -21,13 +22,13 @@ import {
   planTable,
   unknownSymbols
 } from "../BackfillReport.ts"
+import { requireBulkProfile } from "../BulkProfile.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import { progressWriter } from "../Progress.ts"
 import { type ConfiguredProvider, withProvider } from "../Providers.ts"
 import type { Session } from "../Session.ts"
-import { symbolTypeOf } from "../SymbolType.ts"
 
 interface Options {
   readonly provider: string | undefined
@@ -39,6 +40,7 @@ interface Options {
   readonly end: bigint | undefined
   readonly dryRun: boolean
   readonly maxCost: Decimal.Decimal | undefined
+  readonly bulk: boolean
   readonly verify: boolean
   readonly again: boolean
   readonly includeExpired: boolean
@@ -147,6 +149,7 @@ const run = Effect.fnUntraced(function* (
 ) {
   const { backfill } = loaded.config
   const { provider } = configured
+  yield* requireBulkProfile(options.bulk)
   const requests = yield* requestsOf(options, configured)
   const unpriced = yield* Effect.forEach(requests, (request) =>
     Backfill.prepare(provider, request, { chunkDays: backfill.chunkSizeDays })
@@ -167,7 +170,8 @@ const run = Effect.fnUntraced(function* (
   }
   const outcome = yield* fetchAll(session, provider, lacking, {
     concurrency: backfill.maxConcurrentRequests,
-    verify: options.verify
+    verify: options.verify,
+    profile: options.bulk ? "bulk" : undefined
   })
   if (session.json) yield* Output.writeLine(JSON.stringify(outcomeJson(provider.id, plans, outcome)))
   else if (lacking.length === 0) yield* text(["nothing to fetch"])

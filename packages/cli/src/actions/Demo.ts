@@ -87,7 +87,14 @@ const makeFiles = (session: Session, market: SyntheticMarket, directory: string)
 const showImport = (session: Session, files: ReadonlyArray<FoundFile>) =>
   Effect.gen(function* () {
     yield* heading(session, "Import")
-    const options = { dataset: undefined, dbnVersion: undefined, tsOut: false, replace: false, again: false }
+    const options = {
+      dataset: undefined,
+      dbnVersion: undefined,
+      tsOut: false,
+      replace: false,
+      bulk: false,
+      again: false
+    }
     const { outcomes, elapsed } = yield* runImport(session, files, options)
     const named = outcomes.map(
       (outcome): FileOutcome => ({

@@ -8,7 +8,7 @@ import { grouped } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import { type ConfiguredProvider, type FailedProvider, withProvider, withProviders } from "../Providers.ts"
 import type { Session } from "../Session.ts"
-import { matchesPattern } from "../SymbolLookup.ts"
+import { includesSymbol } from "../SymbolLookup.ts"
 import { table } from "../Table.ts"
 
 interface Options {
@@ -52,10 +52,7 @@ const run = Effect.fnUntraced(function* (
   options: Options
 ) {
   const { include } = loaded.config.symbols
-  const includes = (symbol: string): boolean =>
-    include.some((pattern) =>
-      matchesPattern(pattern, { symbol, rawSymbol: symbol.slice(symbol.indexOf(":") + 1) })
-    )
+  const includes = includesSymbol(include)
   const requests = configured.map(({ provider, datasets }) => ({
     provider,
     datasets: options.dataset === undefined ? datasets : [options.dataset],

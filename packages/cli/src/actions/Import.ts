@@ -4,6 +4,7 @@ import { dbnFile } from "@data-manager/providers-databento"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Clock, Effect, Stream } from "effect"
 import type { Action } from "../Action.ts"
+import { requireBulkProfile } from "../BulkProfile.ts"
 import { withStore } from "../Database.ts"
 import { DbnContent, isFragment, kindName, readBlocks } from "../DbnFile.ts"
 import { CommandError, partlyFailed } from "../ExitCode.ts"
@@ -23,6 +24,7 @@ interface Options {
   readonly dbnVersion: number | undefined
   readonly tsOut: boolean
   readonly replace: boolean
+  readonly bulk: boolean
   readonly again: boolean
 }
 
@@ -30,7 +32,7 @@ interface Options {
 export const runImport = (
   session: Session,
   files: ReadonlyArray<FoundFile>,
-  options: Pick<Options, "dataset" | "dbnVersion" | "tsOut" | "replace" | "again">
+  options: Pick<Options, "dataset" | "dbnVersion" | "tsOut" | "replace" | "bulk" | "again">
 ) =>
   Effect.gen(function* () {
     const progress = progressWriter(session.watched)
@@ -81,6 +83,7 @@ export const runImport = (
     )
     yield* FileImport.run(sources, {
       onConflict: options.replace ? "replace" : "keep",
+      profile: options.bulk ? "bulk" : undefined,
       again: options.again
     }).pipe(
       Stream.runForEach(onEvent),
@@ -210,7 +213,10 @@ export const importFiles = (session: Session, options: Options): Action =>
       return yield* new CommandError({ message: "no files to import" })
     }
     if (options.dryRun) return yield* dryRun(session, options, files, told)
-    const { outcomes, elapsed } = yield* withStore(session, runImport(session, files, options))
+    const { outcomes, elapsed } = yield* withStore(
+      session,
+      Effect.andThen(requireBulkProfile(options.bulk), runImport(session, files, options))
+    )
     if (session.json) yield* Output.writeLine(JSON.stringify(outcomeJson(outcomes, told, elapsed)))
     else {
       const lines = [...outcomeTable(outcomes, session.out), "", ...outcomeNotes(outcomes, elapsed)]

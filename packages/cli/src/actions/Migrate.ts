@@ -3,10 +3,18 @@ import { type MigrationState, StoreMigrations } from "@data-manager/core"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
 import type { Action } from "../Action.ts"
-import { dataDirectory, grantRolesOf, isEmbedded, loadConfig, withMigrationsOf } from "../Database.ts"
+import {
+  capabilitiesOf,
+  dataDirectory,
+  grantRolesOf,
+  isEmbedded,
+  loadConfig,
+  withMigrationsOf
+} from "../Database.ts"
 import { partlyFailed, UsageError } from "../ExitCode.ts"
 import { plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
+import { serverText } from "../ServerText.ts"
 import type { Session } from "../Session.ts"
 import { table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
@@ -95,6 +103,7 @@ export const migrate = (session: Session, options: Options): Action =>
     const { before, after } = yield* withMigrationsOf(session, loaded, change(options))
     const roles =
       options.roles === undefined ? undefined : yield* grantRolesOf(session, loaded, options.roles)
+    const found = options.up ? yield* capabilitiesOf(session, loaded) : undefined
     const missing = after.filter(({ appliedAt }) => appliedAt === undefined)
     const drifted = after.filter((state) => state.drifted)
     if (session.json) yield* Output.writeLine(JSON.stringify({ migrations: migrationsJson(after) }))
@@ -102,6 +111,7 @@ export const migrate = (session: Session, options: Options): Action =>
       yield* Output.writeLine(migrationTable(after, session).join("\n"))
       const told = summary(options, applied(before), applied(after))
       if (told !== "") yield* Output.note(told)
+      if (found !== undefined) yield* Output.note([serverText(found), ...found.notes].join("; "))
       if (roles !== undefined)
         yield* Output.note(
           `the tables belong to ${roles.owner}; writers are members of ${roles.writer}, readers of ${roles.reader}: ` +

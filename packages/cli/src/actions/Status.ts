@@ -1,4 +1,7 @@
-/** Shows the database: what it is, its migrations, tables and open imports; unhealthy ends with exit code 3. */
+/**
+ * Shows the service of the configuration, where one runs, and the database: what it is, its migrations, tables and open imports.
+ * Unhealthy ends with exit code 3.
+ */
 import {
   MarketStore,
   type MigrationState,
@@ -6,20 +9,29 @@ import {
   type StoreError,
   StoreMigrations,
   type StoreStatistics,
-  type TableCompression
+  type TableCompression,
+  UnixNanos
 } from "@data-manager/core"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Clock, Effect } from "effect"
 import type { Action } from "../Action.ts"
 import type { LoadedConfig } from "../ConfigFile.ts"
+import { type ServiceStatus, serviceStatus } from "../ControlClient.ts"
+import { type ControlPlace, controlPlace } from "../ControlPlace.ts"
 import { dataDirectory, isEmbedded, loadConfig, withMigrationsOf, withStoreOf } from "../Database.ts"
 import { unhealthy } from "../ExitCode.ts"
 import { bytes, grouped, plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
+import { serverText } from "../ServerText.ts"
+import { serviceLines, watchedLines } from "../ServiceText.ts"
 import type { Session } from "../Session.ts"
 import { facts, table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
 import { migrationsJson } from "./Migrate.ts"
+
+interface Options {
+  readonly watch: boolean
+}
 
 interface Found {
   readonly capabilities: StoreCapabilities
@@ -32,8 +44,12 @@ interface Report {
   readonly dataDir: string | undefined
   readonly migrations: ReadonlyArray<MigrationState>
   readonly found: Found | undefined
+  readonly service: ServiceStatus | undefined
   readonly milliseconds: number
 }
+
+const isHealthy = ({ problems, service }: Report): boolean =>
+  problems.length === 0 && service?.health.healthy !== false
 
 const lookAtStore = Effect.gen(function* () {
   const store = yield* MarketStore
@@ -52,12 +68,18 @@ const migrationProblems = (migrations: ReadonlyArray<MigrationState>): ReadonlyA
 const absent = (dataDir: string): string =>
   `there is no database in ${dataDir} yet; dm import FILE... or dm migrate --up makes it`
 
+/** A place that is configured wrongly keeps nobody from looking at the database. */
+const controlPlaceOrNone = (session: Session, loaded: LoadedConfig): Effect.Effect<ControlPlace> =>
+  Effect.catch(controlPlace(session, loaded), () => Effect.succeed({ socket: undefined, tcp: undefined }))
+
 const inspect = (session: Session, loaded: LoadedConfig): Effect.Effect<Report> =>
   Effect.gen(function* () {
     const started = yield* Clock.currentTimeMillis
     const embedded = isEmbedded(loaded)
     const dataDir = embedded ? dataDirectory(loaded) : undefined
+    const service = yield* serviceStatus(yield* controlPlaceOrNone(session, loaded))
     const base = {
+      service,
       kind: embedded ? "embedded" : "outside",
       dataDir,
       migrations: [],
@@ -80,12 +102,6 @@ const inspect = (session: Session, loaded: LoadedConfig): Effect.Effect<Report> 
     return { ...report, milliseconds: (yield* Clock.currentTimeMillis) - started }
   })
 
-const editions = {
-  postgresql: "plain PostgreSQL",
-  "timescaledb-apache": "TimescaleDB, Apache edition",
-  "timescaledb-community": "TimescaleDB, community edition"
-} as const
-
 const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]> => {
   const where =
     report.kind === "embedded"
@@ -93,11 +109,10 @@ const databaseFacts = (report: Report): ReadonlyArray<readonly [string, string]>
       : "the server that [database] url or DM_DATABASE_URL names"
   if (report.found === undefined) return [["database", where]]
   const { capabilities, statistics } = report.found
-  const extension = capabilities.extensionVersion === undefined ? "" : ` ${capabilities.extensionVersion}`
   const applied = report.migrations.filter(({ appliedAt }) => appliedAt !== undefined)
   return [
     ["database", where],
-    ["server", `PostgreSQL ${capabilities.serverVersion}, ${editions[capabilities.edition]}${extension}`],
+    ["server", serverText(capabilities)],
     ["schema", `version ${applied.at(-1)?.version ?? 0}`],
     ["size", bytes(statistics.databaseBytes)],
     ["imports", `${grouped(statistics.runs.completed)} complete, ${grouped(statistics.runs.open)} open`],
@@ -139,8 +154,16 @@ const tableLines = (statistics: StoreStatistics, session: Session): ReadonlyArra
 }
 
 /** What the server does by itself, and whether it works. */
-const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session): ReadonlyArray<string> => {
+const jobLines = (
+  { aggregates = [], barsBehind, jobs = [] }: StoreStatistics,
+  session: Session
+): ReadonlyArray<string> => {
   const { out } = session
+  const lags = new Map(aggregates.map(({ lagSeconds, name }) => [name, lagSeconds]))
+  const lag = (table: string): string => {
+    const seconds = lags.get(table)
+    return seconds === undefined ? "" : `${grouped(seconds)} s`
+  }
   if (jobs.length === 0) return []
   const behind =
     barsBehind === undefined || barsBehind.times === 0
@@ -152,6 +175,7 @@ const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session):
       { header: "on" },
       { header: "last run" },
       { header: "next" },
+      { header: "bars behind", align: "right" },
       { header: "state" }
     ],
     jobs.map(({ lastRunAt, nextRunAt, problem, purpose, table: on }) => [
@@ -159,6 +183,7 @@ const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session):
       on,
       lastRunAt === undefined ? "" : short(lastRunAt).slice(0, 19),
       nextRunAt === undefined ? "" : short(nextRunAt).slice(0, 19),
+      purpose === "bars" ? lag(on) : "",
       problem === undefined ? (lastRunAt === undefined ? "waits" : "ok") : `failed: ${problem}`
     ]),
     out
@@ -166,22 +191,45 @@ const jobLines = ({ barsBehind, jobs = [] }: StoreStatistics, session: Session):
   return ["", ...lines, ...behind]
 }
 
-const print = (report: Report, session: Session): Effect.Effect<void> => {
-  const { out } = session
-  const { found, problems } = report
-  const lines = [
-    problems.length === 0 ? out.green("healthy") : out.red("unhealthy"),
-    ...problems.map((problem) => `  ${problem}`),
+/** Beyond this difference of clocks it is told. Milliseconds. */
+const notableSkew = 5000
+
+const clockLines = ({ clockSkewMillis = 0 }: StoreStatistics, session: Session): ReadonlyArray<string> => {
+  if (Math.abs(clockSkewMillis) < notableSkew) return []
+  const seconds = (Math.abs(clockSkewMillis) / 1000).toFixed(0)
+  const side = clockSkewMillis < 0 ? "behind" : "ahead of"
+  return [
     "",
+    session.out.yellow(
+      `warning: the server's clock is ${seconds} s ${side} this machine's; ages and retention are wrong by as much: ` +
+        "synchronise both clocks (NTP)"
+    )
+  ]
+}
+
+const reportLines = (report: Report, session: Session, now: bigint): ReadonlyArray<string> => {
+  const { out } = session
+  const { found, problems, service } = report
+  return [
+    isHealthy(report) ? out.green("healthy") : out.red("unhealthy"),
+    ...problems.map((problem) => `  ${problem}`),
+    ...(service?.health.reasons ?? []).map(({ detail }) => `  ${detail}`),
+    "",
+    ...(service === undefined ? [] : [...serviceLines(service, now, out), ""]),
     ...facts(databaseFacts(report), out),
     ...(found === undefined ? [] : ["", ...tableLines(found.statistics, session)]),
     ...(found === undefined ? [] : jobLines(found.statistics, session)),
+    ...(found === undefined ? [] : clockLines(found.statistics, session)),
     ...(found === undefined || found.capabilities.notes.length === 0
       ? []
       : ["", ...found.capabilities.notes.map((text) => out.dim(`note: ${text}`))])
   ]
-  return Output.writeLine(lines.join("\n"))
 }
+
+const print = (report: Report, session: Session): Effect.Effect<void> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Output.writeLine(reportLines(report, session, BigInt(now) * UnixNanos.PerMilli).join("\n"))
+  )
 
 const foundJson = ({ capabilities, statistics }: Found): object => {
   const iso = isoFormatter()
@@ -195,6 +243,7 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
       compression: capabilities.compression,
       continuous_aggregates: capabilities.continuousAggregates,
       bulk_profile: capabilities.bulkProfile,
+      read_only: capabilities.readOnly ?? false,
       notes: capabilities.notes
     },
     bytes: statistics.databaseBytes.toString(),
@@ -208,7 +257,12 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
       failures: job.failures,
       problem: job.problem ?? null
     })),
+    clock_skew_ms: Math.round(statistics.clockSkewMillis ?? 0),
     bars_behind: statistics.barsBehind?.times ?? 0,
+    aggregates: (statistics.aggregates ?? []).map(({ lagSeconds, name }) => ({
+      name,
+      lag_seconds: lagSeconds ?? null
+    })),
     tables: statistics.tables.map((one) => ({
       table: one.table,
       rows_estimate: one.rows.toString(),
@@ -231,8 +285,9 @@ const foundJson = ({ capabilities, statistics }: Found): object => {
 const printJson = (report: Report): Effect.Effect<void> =>
   Output.writeLine(
     JSON.stringify({
-      healthy: report.problems.length === 0,
+      healthy: isHealthy(report),
       problems: report.problems,
+      service: report.service ?? null,
       database: report.kind,
       data_dir: report.dataDir ?? null,
       migrations: migrationsJson(report.migrations),
@@ -241,10 +296,29 @@ const printJson = (report: Report): Effect.Effect<void> =>
     })
   )
 
-export const status = (session: Session): Action =>
+/** Puts the cursor where the picture before began, and removes what is below it. */
+const again = (lines: number): string => `\u001b[${lines}A\u001b[J`
+
+/** Shows the service again and again, until interrupted; a terminal gets one picture, anything else one after the other. */
+const watchService = Effect.fnUntraced(function* (session: Session, loaded: LoadedConfig) {
+  const place = yield* controlPlaceOrNone(session, loaded)
+  let shown = 0
+  const look = Effect.gen(function* () {
+    const service = yield* serviceStatus(place)
+    if (session.json) return yield* Output.writeLine(JSON.stringify({ service: service ?? null }))
+    const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+    const lines = service === undefined ? ["no service runs"] : watchedLines(service, now, session.out)
+    yield* Output.write(`${shown > 0 && process.stdout.isTTY ? again(shown) : ""}${lines.join("\n")}\n`)
+    shown = lines.length
+  })
+  return yield* Effect.forever(Effect.andThen(look, Effect.sleep("1 second")))
+})
+
+export const status = (session: Session, options: Options): Action =>
   Effect.gen(function* () {
     const loaded = yield* loadConfig(session)
+    if (options.watch) return yield* watchService(session, loaded)
     const report = yield* inspect(session, loaded)
     yield* session.json ? printJson(report) : print(report, session)
-    if (report.problems.length > 0) return yield* unhealthy
+    if (!isHealthy(report)) return yield* unhealthy
   })

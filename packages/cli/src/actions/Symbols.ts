@@ -7,7 +7,8 @@ import {
   MarketStore,
   type SymbolEntry,
   SymbolText,
-  type SymbolType
+  type SymbolType,
+  symbolTypeOf
 } from "@data-manager/core"
 import { Effect } from "effect"
 import type { Action } from "../Action.ts"
@@ -18,7 +19,6 @@ import * as Output from "../Output.ts"
 import { checkRange } from "../RowRead.ts"
 import type { Session } from "../Session.ts"
 import { askedRange, lookUp, matchesPattern } from "../SymbolLookup.ts"
-import { symbolTypeOf } from "../SymbolType.ts"
 import { table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
 

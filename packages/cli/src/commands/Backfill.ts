@@ -37,6 +37,10 @@ export const backfillCommand = Command.make(
       "verify",
       "Compare the rows of each chunk with the provider's count before it counts as held"
     ),
+    bulk: Flags.toggle(
+      "bulk",
+      "Write trades straight into the columnstore of TimescaleDB as far as they fit it: many rows of an instrument at a time"
+    ),
     again: Flags.toggle("again", "Fetch again what is held, for data that the provider has revised"),
     includeExpired: Flags.toggle("include-expired", "Fetch again what retention has removed")
   },

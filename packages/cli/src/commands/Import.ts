@@ -29,6 +29,10 @@ export const importCommand = Command.make(
       "replace",
       "Where a stored row has the same key and other content, keep the file's row instead of the stored one"
     ),
+    bulk: Flags.toggle(
+      "bulk",
+      "Write trades straight into the columnstore of TimescaleDB, for large files of few instruments; what does not fit is refused"
+    ),
     again: Flags.toggle("again", "Read files again that are known as completely imported")
   },
   (options) =>
@@ -53,6 +57,10 @@ export const importCommand = Command.make(
     {
       command: "dm import --dataset GLBX.MDP3 --dbn-version 2 part.dbn.frag",
       description: "A fragment, which does not say what it is"
+    },
+    {
+      command: "dm import --bulk 'history/*.trades.dbn.zst'",
+      description: "Years of trades, one instrument a file, on TimescaleDB"
     }
   ])
 )

@@ -8,11 +8,15 @@ const columns = "bucket, instrument_id, open, high, low, close, volume, trade_co
 const plain = (length: string): string => `
 CREATE OR REPLACE VIEW bars_${length} AS SELECT ${columns} FROM bar_${length}`
 
+/** Bars that the server makes. A bar is of the rows of one table: see `BulkTable`. */
+const made = (length: string): string =>
+  ["trade_bar", "bulk_bar"].map((prefix) => `SELECT ${columns} FROM ${prefix}_${length}`).join(" UNION ALL ")
+
 const united = (length: string, ownBit: number): string => `
 CREATE OR REPLACE VIEW bars_${length} AS
 SELECT a.bucket, a.instrument_id, a.open * i.price_unit AS open, a.high * i.price_unit AS high,
        a.low * i.price_unit AS low, a.close * i.price_unit AS close, a.volume * i.size_unit AS volume, a.trade_count
-FROM trade_bar_${length} a JOIN instruments i ON i.id = a.instrument_id
+FROM (${made(length)}) a JOIN instruments i ON i.id = a.instrument_id
 WHERE i.exact_kinds & ${ownBit} = 0
 UNION ALL
 SELECT ${columns

@@ -8,6 +8,7 @@
  * `provider` with ORDER BY time DESC LIMIT walks back the index on ts.
  */
 import { MarketSchema } from "@data-manager/core"
+import { liveRanges } from "./feed.ts"
 
 /** One row kind's flag in `instruments.exact_kinds`. */
 const exactKind = { trades: 1, quotes: 2, bars: 4, book: 8 } as const
@@ -94,7 +95,7 @@ SELECT t.ts AS time,
        ${rawSymbol} AS raw_symbol,
        ${exchange},
        t.trade_key
-FROM trade t ${joins}`
+FROM trade_rows t ${joins}`
 
 /** Doubles, for plots and statistics: the nearest one to each exact value. */
 const tradesFloat = `
@@ -104,7 +105,7 @@ SELECT t.ts AS time,
        (${value("price", "price", tradeExact)})::float8 AS price,
        (${value("size", "size", tradeExact)})::float8 AS quantity,
        ${side("t.side")} AS side
-FROM trade t JOIN instruments i ON i.id = t.instrument_id`
+FROM trade_rows t JOIN instruments i ON i.id = t.instrument_id`
 
 const ohlcv = (view: string, bars: string): string => `
 CREATE OR REPLACE VIEW ${view} AS
@@ -220,26 +221,26 @@ SELECT i.symbol,
 FROM row_days t JOIN instruments i ON i.id = t.instrument_id JOIN datasets d ON d.id = i.dataset_id
 WHERE t.schema = ${MarketSchema.code("trades")}`
 
-/** What is held and what is known to be missing, on the clock of `datasets.index_clock`. */
+/** What is held, by live sessions, too, and what is known to be missing, on the clock of `datasets.index_clock`. */
 const coverageRanges = `
 CREATE OR REPLACE VIEW coverage_ranges AS
 SELECT i.symbol, d.provider, s.name AS schema, c.state, lower(c.range) AS start_time, upper(c.range) AS end_time,
        c.cause, c.checked_at, c.expires_at
-FROM (
-  SELECT instrument_id, schema, 'held' AS state, unnest(ranges) AS range, NULL AS cause,
-         NULL::timestamptz AS checked_at, NULL::timestamptz AS expires_at
-  FROM coverage
-  UNION ALL
-  SELECT instrument_id, schema, state, range, cause, checked_at, expires_at FROM coverage_marks
-  UNION ALL
-  SELECT m.instrument_id, f.schema, 'held',
-         unnest(tstzmultirange(tstzrange(m.joined_at, greatest(m.joined_at, least(m.left_at, f.watermark)))) - m.exceptions),
-         NULL, NULL, NULL
-  FROM feed_session_instruments m JOIN feed_sessions f ON f.id = m.session_id
-  WHERE f.folded_at IS NULL
-) c
-  JOIN instruments i ON i.id = c.instrument_id
+FROM instruments i
   JOIN datasets d ON d.id = i.dataset_id
+  CROSS JOIN LATERAL (
+    SELECT schema, 'held' AS state, unnest(range_agg(range)) AS range, NULL AS cause,
+           NULL::timestamptz AS checked_at, NULL::timestamptz AS expires_at
+    FROM (
+      SELECT schema, unnest(ranges) AS range FROM coverage WHERE instrument_id = i.id
+      UNION ALL
+      SELECT f.schema, unnest(${liveRanges})
+      FROM feed_session_instruments m JOIN feed_sessions f ON f.id = m.session_id WHERE m.instrument_id = i.id
+    ) held
+    GROUP BY schema
+    UNION ALL
+    SELECT schema, state, range, cause, checked_at, expires_at FROM coverage_marks WHERE instrument_id = i.id
+  ) c
   JOIN market_schemas s ON s.code = c.schema`
 
 const views: ReadonlyArray<readonly [name: string, statement: string]> = [
@@ -270,7 +271,10 @@ CREATE OR REPLACE TRIGGER ${view}_read_only INSTEAD OF INSERT OR UPDATE OR DELET
 FOR EACH ROW EXECUTE FUNCTION refuse_view_write()`
 
 /** Statements that make the views, in order; running them again changes nothing. */
-export const viewStatements: ReadonlyArray<string> = [
+export const viewStatements: ReadonlyArray<string> = views.map(([, statement]) => statement)
+
+/** Statements that keep everybody from writing to views. */
+export const readOnlyStatements: ReadonlyArray<string> = [
   refuseWrite,
-  ...views.flatMap(([name, statement]) => [statement, refuseTrigger(name)])
+  ...["trade_rows", "bars_1m", "bars_1h", "bars_1d", ...views.map(([name]) => name)].map(refuseTrigger)
 ]

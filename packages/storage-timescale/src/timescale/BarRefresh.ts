@@ -4,15 +4,24 @@
  * bars are right whenever they are asked for, and no append waits for them.
  */
 import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
+import { codeOf } from "../PgError.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
-import { aggregates, isAggregated } from "./Aggregates.ts"
+import { aggregates, aggregatesOf, exist, isAggregated, madeUntil } from "./Aggregates.ts"
 import { extensionSchema } from "./Layout.ts"
 import { horizonOf } from "./OwnBars.ts"
 
 /** Age up to which rows are newer than anything that is made by itself; the server's policies leave the last minute out. */
 const FRESH_SECONDS = 50
+
+/**
+ * Age from which bars are made: of whole bars that ended before. One that still runs would stand as it was made, while appends
+ * of the newest rows note nothing; it is read from the trades instead.
+ */
+const ENDED_SECONDS = 60
+
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 
 /** Days of a batch that follow each other, as one time each. */
 const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last">) => {
@@ -31,7 +40,10 @@ const timesOf = ({ days, first, last }: Pick<BatchScan, "days" | "first" | "last
   return { starts, ends }
 }
 
-/** Notes that rows of these times were written or removed, unless they are so new that no bar was made of them. */
+/**
+ * Notes that rows of these times were written or removed, unless they are so new that no bar was made of them. To be the last
+ * thing before the commit: what is new now may not be when a lock was waited for.
+ */
 export const note = (
   connection: PgConnection,
   scan: Pick<BatchScan, "days" | "first" | "last">
@@ -40,9 +52,60 @@ export const note = (
   return connection.query(
     `INSERT INTO bar_refreshes (starts, ends)
      SELECT least(s, e), e FROM unnest($1::timestamptz[], $2::timestamptz[]) AS t (s, e)
-     WHERE s < now() - interval '${FRESH_SECONDS} seconds'`,
+     WHERE s < clock_timestamp() - interval '${FRESH_SECONDS} seconds'`,
     [starts, ends]
   )
+}
+
+/** How often live appends look whether the server makes bars. */
+const WATCH_MILLIS = 60_000
+
+/**
+ * Seconds that the newest bar of each length may be old while trades come in: by then the server has made the next one, and
+ * its next refresh begins before.
+ */
+const latestSeconds: { readonly [seconds: number]: number } = { 60: 300, 3600: 3 * 3600, 86400: 3 * 86_400 }
+
+/** Notes all since the oldest of the newest bars, until the next look, where one is too old. */
+const noteBacklog = Effect.fnUntraced(function* (connection: PgConnection, now: bigint) {
+  const made = new Map(
+    (yield* madeUntil(connection)).map(({ until, view }) => [view, until ?? UnixNanos.Min])
+  )
+  const late = aggregatesOf("trade").flatMap(({ seconds, view }) => {
+    const until = made.get(view)
+    const oldest = now - BigInt(latestSeconds[seconds]!) * UnixNanos.PerSecond
+    return until !== undefined && until < oldest ? [until] : []
+  })
+  if (late.length === 0) return
+  const end = now + BigInt(2 * WATCH_MILLIS) * UnixNanos.PerMilli
+  yield* connection.query("INSERT INTO bar_refreshes (starts, ends) VALUES ($1, $2)", [
+    UnixNanos.toIso(late.reduce(least)),
+    UnixNanos.toIso(end)
+  ])
+})
+
+/**
+ * Looks before a live append, now and then, whether the server makes bars. A server whose jobs have not worked for long
+ * begins behind what it left out when they work again, and takes that for made: so it is noted while it grows.
+ */
+export const watch = (pool: PgPool) => {
+  let next = 0
+  return Effect.fnUntraced(function* ({ last }: Pick<BatchScan, "last">) {
+    const millis = yield* Clock.currentTimeMillis
+    const now = BigInt(millis) * UnixNanos.PerMilli
+    if (millis < next || last < now - BigInt(FRESH_SECONDS) * UnixNanos.PerSecond) return
+    next = millis + WATCH_MILLIS
+    const look = pool.withConnection("look after bars", (connection) =>
+      Effect.flatMap(exist(connection), (isAggregated) =>
+        isAggregated ? noteBacklog(connection, now) : Effect.void
+      )
+    )
+    // The append tells itself what is wrong with the connection.
+    yield* Effect.catch(look, (error) => {
+      next = 0
+      return Effect.logDebug(`whether the server makes bars is not known: ${error.message}`)
+    })
+  })
 }
 
 /** Held while noted times are worked off: "dmrefr" as a number. */
@@ -103,19 +166,46 @@ const extensionOf = Effect.fnUntraced(function* (connection: PgConnection) {
   return found
 })
 
-/** Makes the bars of a stretch of time: whole ones, and never of trades that retention has removed. */
+/** Within which times bars may be made, and from where on they must be. */
+interface Limits {
+  /** Up to where those of each aggregate are made. */
+  readonly made: ReadonlyMap<string, bigint | undefined>
+  /** Up to where retention has removed trades. */
+  readonly horizon: bigint | undefined
+  /** From here on they still run. */
+  readonly ended: bigint
+}
+
+const limitsOf = Effect.fnUntraced(function* (connection: PgConnection) {
+  const [row] = yield* connection.query<SqlRow & { readonly ended: bigint }>(
+    `SELECT ${microsOf(`clock_timestamp() - interval '${ENDED_SECONDS} seconds'`)} AS ended`
+  )
+  const made = yield* madeUntil(connection)
+  const limits: Limits = {
+    made: new Map(made.map(({ until, view }) => [view, until])),
+    horizon: yield* horizonOf(connection),
+    ended: row!.ended * UnixNanos.PerMicro
+  }
+  return limits
+})
+
+/**
+ * Makes the bars of a stretch of time: whole ones that have ended, and never of trades that retention has removed. The server
+ * takes everything before the newest bar for made: so nothing is left out between those that are made and these.
+ */
 const refreshOne = Effect.fnUntraced(function* (
   connection: PgConnection,
   { options, schema }: Extension,
   range: TimeRange.TimeRange,
-  horizon: bigint | undefined
+  { ended, horizon, made }: Limits
 ) {
   for (const { view, seconds } of aggregates) {
     const step = BigInt(seconds) * UnixNanos.PerSecond
-    const begin = horizon !== undefined && range.start < horizon ? horizon : range.start
+    const from = least(range.start, made.get(view) ?? UnixNanos.Min)
+    const begin = horizon !== undefined && from < horizon ? horizon : from
     // Longer bars are made of shorter ones, which retention leaves alone.
     const start = seconds === 60 && begin === horizon ? ceil(begin, step) : floor(begin, step)
-    const end = floor(range.end, step) + step
+    const end = least(floor(range.end, step) + step, floor(ended, step))
     if (start >= end) continue
     yield* connection.query(
       `CALL ${schema}.refresh_continuous_aggregate('${view}', $1::timestamptz, $2::timestamptz${options})`,
@@ -131,9 +221,8 @@ const refresh = Effect.fnUntraced(function* (connection: PgConnection, range: Ti
     const noted = yield* pending(connection, range)
     if (noted.length === 0) return
     const extension = yield* extensionOf(connection)
-    const horizon = yield* horizonOf(connection)
     for (const { ids, ...one } of noted) {
-      yield* refreshOne(connection, extension, one, horizon)
+      yield* refreshOne(connection, extension, one, yield* limitsOf(connection))
       yield* connection.query("DELETE FROM bar_refreshes WHERE id = ANY ($1::int8[])", [ids])
     }
   })
@@ -157,6 +246,9 @@ export const refreshPending = Effect.fnUntraced(function* (
   if (row!.due) yield* pool.withConnection("make bars", (connection) => refresh(connection, range))
 })
 
+/** A standby, say: the bars are made on its primary. */
+const isReadOnlyServer = (error: StoreError): boolean => codeOf(error.cause) === "25006"
+
 /**
  * The same before bars are read. Only who may write can make them: to others the bars are shown as they are, and a log message
  * says so.
@@ -167,8 +259,10 @@ export const refreshForReading = (
 ): Effect.Effect<void, StoreError> =>
   refreshPending(pool, range).pipe(
     Effect.catch((error) =>
-      error.reason._tag === "StoreAccessDenied"
-        ? Effect.logInfo("bars of late trades are not made yet, and this user may not make them")
+      error.reason._tag === "StoreAccessDenied" || isReadOnlyServer(error)
+        ? Effect.logInfo(
+            "bars of late trades are not made yet, and cannot be made by this user or on this server"
+          )
         : Effect.fail(error)
     )
   )

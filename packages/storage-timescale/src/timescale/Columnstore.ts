@@ -9,6 +9,7 @@ import { extension } from "./Layout.ts"
 /** How the rows of a table lie in the columnstore; `bounds`: beside its times, the column whose extremes a segment tells. */
 const layouts = {
   trade: { segmentBy: "instrument_id", orderBy: "ts, trade_key", bounds: "ts_recv" },
+  trade_bulk: { segmentBy: "instrument_id", orderBy: "ts, trade_key", bounds: "ts_recv" },
   quote: { segmentBy: "instrument_id, schema", orderBy: "ts, quote_key", bounds: "ts_other" },
   book: { segmentBy: "instrument_id, schema", orderBy: "ts, book_key", bounds: "ts_other" },
   bar: { segmentBy: "instrument_id, schema", orderBy: "ts, publisher", bounds: "trade_count" }

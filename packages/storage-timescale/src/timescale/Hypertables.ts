@@ -89,7 +89,7 @@ export const setChunkHours = Effect.fnUntraced(function* (
     `SELECT hypertable_name::text AS table FROM timescaledb_information.dimensions
      WHERE hypertable_schema = current_schema() AND hypertable_name = ANY ($1)
        AND extract(epoch FROM time_interval) <> $2::float8 * 3600`,
-    [["trade", "quote", "book"], hours]
+    [["trade", "trade_bulk", "quote", "book"], hours]
   )
   for (const { table } of rows)
     yield* connection.query(

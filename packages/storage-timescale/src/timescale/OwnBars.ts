@@ -18,27 +18,37 @@ const instrumentsOf = ({ series }: BatchScan): ReadonlyArray<number> => [
   ...new Set(series.instrument.subarray(0, series.length))
 ]
 
-/** Those of the instruments that meet a condition on their bits. */
-const having = (connection: PgConnection, condition: string, ids: Iterable<number>) =>
+/** Those of the instruments whose bars are not ours. */
+export const lacking = (connection: PgConnection, ids: Iterable<number>) =>
   Effect.map(
     connection.query<SqlRow & { readonly id: number }>(
-      `SELECT id FROM instruments WHERE exact_kinds & ${condition} AND id = ANY ($1::int4[]) ORDER BY id`,
+      `SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} = 0 AND id = ANY ($1::int4[]) ORDER BY id`,
       [[...ids]]
     ),
     (rows) => rows.map(({ id }) => id)
   )
 
-/** Those of the instruments whose bars are ours. */
-const among = (connection: PgConnection, ids: Iterable<number>) =>
-  Effect.map(having(connection, `${OWN_BARS} <> 0`, ids), (found) => new Set(found))
+/** Instruments of a batch whose bars are not the server's, or must not be. */
+export interface Owners {
+  /** Whose bars are ours. */
+  readonly own: ReadonlySet<number>
+  /** With values beyond an int8, whose bars are not ours yet. */
+  readonly lackingExact: ReadonlyArray<number>
+}
 
-/** Those of the instruments whose bars are not ours. */
-export const lacking = (connection: PgConnection, ids: Iterable<number>) =>
-  having(connection, `${OWN_BARS} = 0`, ids)
-
-/** Instruments of a batch with values beyond an int8 whose bars are not ours yet. */
-export const lackingExact = (connection: PgConnection, scan: BatchScan) =>
-  having(connection, `${OWN_BARS + 1} = 1`, instrumentsOf(scan))
+/** Asks for the owners of a batch's bars. */
+export const ownersOf = (connection: PgConnection, scan: BatchScan) =>
+  Effect.map(
+    connection.query<SqlRow & { readonly id: number; readonly own: boolean }>(
+      `SELECT id, exact_kinds & ${OWN_BARS} <> 0 AS own FROM instruments
+       WHERE exact_kinds & ${OWN_BARS + 1} <> 0 AND id = ANY ($1::int4[]) ORDER BY id`,
+      [instrumentsOf(scan)]
+    ),
+    (rows): Owners => ({
+      own: new Set(rows.filter(({ own }) => own).map(({ id }) => id)),
+      lackingExact: rows.filter(({ own }) => !own).map(({ id }) => id)
+    })
+  )
 
 /** Instruments with rows before a day (days since 1970-01-01). */
 export const before = ({ batch, length, time }: BatchScan, day: number): ReadonlySet<number> => {
@@ -52,28 +62,28 @@ export const before = ({ batch, length, time }: BatchScan, day: number): Readonl
 /** No row at all. */
 export const None = Symbol("none")
 
-/** Of the selected rows (all, where undefined), those of instruments whose bars are ours. */
+/** Of the selected rows (all, where undefined), those of the instruments. */
 export const rowsOf = (
-  connection: PgConnection,
-  scan: BatchScan,
+  { batch, length }: BatchScan,
   selected: Uint8Array | undefined,
-  adopted: ReadonlySet<number> = new Set()
-) =>
-  Effect.map(among(connection, instrumentsOf(scan)), (own) => {
-    for (const id of adopted) own.delete(id)
-    if (own.size === 0) return None
-    const { instrument } = scan.batch.columns
-    const ours = new Uint8Array(scan.length)
-    for (let row = 0; row < scan.length; row++)
-      if (selected?.[row] !== 0 && own.has(instrument[row]!)) ours[row] = 1
-    return ours
-  })
+  own: ReadonlySet<number>
+): Uint8Array | typeof None => {
+  if (own.size === 0) return None
+  const { instrument } = batch.columns
+  const ours = new Uint8Array(length)
+  for (let row = 0; row < length; row++) if (selected?.[row] !== 0 && own.has(instrument[row]!)) ours[row] = 1
+  return ours
+}
 
-/** Takes minutes of instruments whose bars the server keeps out of those that are to be made anew. */
+/** Takes minutes of instruments whose bars the server keeps out of those that are to be made anew; tells whether any are left. */
 export const touchOwnOnly = (connection: PgConnection) =>
-  connection.query(
-    `DELETE FROM touched_minute WHERE instrument_id NOT IN (
-       SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} <> 0)`
+  Effect.map(
+    connection.script(
+      `DELETE FROM touched_minute WHERE instrument_id NOT IN (
+         SELECT id FROM instruments WHERE exact_kinds & ${OWN_BARS} <> 0);
+       SELECT EXISTS (SELECT FROM touched_minute) AS found`
+    ),
+    (results) => results[1]![0]!.found as boolean
   )
 
 /** Nanoseconds since 1970 of a bucket's start, as SQL. */
@@ -111,11 +121,13 @@ export const horizonOf = (connection: PgConnection) =>
 export const adopt = Effect.fnUntraced(function* (connection: PgConnection, ids: ReadonlyArray<number>) {
   const horizon = yield* horizonOf(connection)
   if (horizon !== undefined)
-    for (const [i, { seconds, view }] of aggregates.entries())
-      yield* connection.query(frozen(barTables[i]!.table, view, seconds), [ids, UnixNanos.toIso(horizon)])
+    for (const { seconds, view } of aggregates) {
+      const { table } = barTables.find((bars) => bars.seconds === seconds)!
+      yield* connection.query(frozen(table, view, seconds), [ids, UnixNanos.toIso(horizon)])
+    }
   yield* connection.query(
     `INSERT INTO touched_minute (instrument_id, bucket)
-     SELECT DISTINCT instrument_id, ${RollupRebuild.bucketOf(60, "ts")} FROM trade
+     SELECT DISTINCT instrument_id, ${RollupRebuild.bucketOf(60, "ts")} FROM trade_rows
      WHERE instrument_id = ANY ($1::int4[])`,
     [ids]
   )
@@ -145,7 +157,7 @@ export const handOver = Effect.fnUntraced(function* (connection: PgConnection) {
        .join(";")};
      INSERT INTO bar_refreshes (starts, ends)
      SELECT range_start, range_end - interval '1 microsecond' FROM timescaledb_information.chunks
-     WHERE hypertable_schema = current_schema() AND hypertable_name = 'trade'`
+     WHERE hypertable_schema = current_schema() AND hypertable_name IN ('trade', 'trade_bulk')`
   )
 })
 

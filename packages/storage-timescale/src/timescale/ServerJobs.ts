@@ -1,7 +1,8 @@
 /** How the jobs of the server are doing that keep our tables: compression, bars, retention. */
-import { type ServerJob, type StoreError, UnixNanos } from "@data-manager/core"
+import { type AggregateState, type ServerJob, type StoreError, UnixNanos } from "@data-manager/core"
 import { Effect } from "effect"
 import { microsOf, type PgConnection, type SqlRow } from "../PgPool.ts"
+import { isJobOf, madeUntil } from "./Aggregates.ts"
 
 interface JobRow extends SqlRow {
   readonly proc: string
@@ -17,15 +18,17 @@ interface JobRow extends SqlRow {
 const finite = (column: string): string => `CASE WHEN isfinite(${column}) THEN ${microsOf(column)} END`
 
 const jobsQuery = /* sql */ `
-  SELECT j.proc_name::text AS proc, j.hypertable_name::text AS table,
+  SELECT j.proc_name::text AS proc, coalesce(a.view_name, j.hypertable_name)::text AS table,
          ${finite("s.last_run_started_at")} AS last, ${finite("s.next_start")} AS next,
          s.last_run_status = 'Failed' AS failed, s.total_failures AS failures,
          (SELECT e.err_message FROM timescaledb_information.job_errors e
           WHERE e.job_id = j.job_id ORDER BY e.finish_time DESC LIMIT 1) AS error
   FROM timescaledb_information.jobs j
   LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
-  WHERE (j.proc_name IN ('policy_compression', 'policy_refresh_continuous_aggregate')
-         AND j.hypertable_schema = current_schema())
+  LEFT JOIN timescaledb_information.continuous_aggregates a
+    ON a.view_schema = current_schema() AND ${isJobOf("j", "a")}
+  WHERE (j.proc_name = 'policy_compression' AND j.hypertable_schema = current_schema())
+     OR (j.proc_name = 'policy_refresh_continuous_aggregate' AND a.view_name IS NOT NULL)
      OR (j.proc_name = 'retire_trades' AND j.proc_schema = current_schema())
   ORDER BY 1, 2`
 
@@ -59,3 +62,17 @@ export const barsBehind = (connection: PgConnection) =>
     ),
     ([row]) => ({ times: Number(row!.times), since: time(row!.since) })
   )
+
+/** How far behind the server's clock the bars are that it has made. */
+export const aggregates = Effect.fnUntraced(function* (connection: PgConnection) {
+  const [clock] = yield* connection.query<SqlRow & { readonly now: bigint }>(
+    `SELECT ${microsOf("clock_timestamp()")} AS now`
+  )
+  const now = clock!.now * UnixNanos.PerMicro
+  return (yield* madeUntil(connection)).map(
+    ({ until, view }): AggregateState => ({
+      name: view,
+      lagSeconds: until === undefined ? undefined : Math.max(0, Number((now - until) / UnixNanos.PerSecond))
+    })
+  )
+})

@@ -6,9 +6,11 @@
 import { type StoreError, UnixNanos } from "@data-manager/core"
 import { Clock, Effect } from "effect"
 import type { ObjectFacts } from "../objects/CodeObjects.ts"
+import { rowStatement } from "../objects/rows.ts"
 import type { PgConnection } from "../PgPool.ts"
 import * as WriteLock from "../WriteLock.ts"
 import * as Aggregates from "./Aggregates.ts"
+import * as BulkTable from "./BulkTable.ts"
 import * as Columnstore from "./Columnstore.ts"
 import * as Hypertables from "./Hypertables.ts"
 import { extension, extensionSchema, layoutOf } from "./Layout.ts"
@@ -16,9 +18,18 @@ import * as OwnBars from "./OwnBars.ts"
 import * as RetentionJob from "./RetentionJob.ts"
 import { DEFAULT_CHUNK_HOURS, DEFAULT_COMPRESS_AFTER_DAYS, type StoreSettings } from "./Settings.ts"
 
+/** Why the extension could not be made, and what an administrator does about it. */
+const whyNot = ({ cause, message, reason }: StoreError): string => {
+  if (reason._tag === "StoreAccessDenied")
+    return "this user may not create it: an administrator runs CREATE EXTENSION timescaledb in this database"
+  return /preload/.test(`${message} ${String((cause as { readonly hint?: unknown } | undefined)?.hint)}`)
+    ? "it is not loaded: add timescaledb to the server's shared_preload_libraries and restart it"
+    : message
+}
+
 /**
  * Makes the extension in this database where the server has it. A user without the right to is no failure: the store works
- * without it, and its notes say what is missing.
+ * without it, and a warning says what is missing. The session may be lost on the way.
  */
 export const ensureExtension = Effect.fnUntraced(function* (connection: PgConnection) {
   const found = yield* extension(connection)
@@ -27,8 +38,9 @@ export const ensureExtension = Effect.fnUntraced(function* (connection: PgConnec
     .query("CREATE EXTENSION IF NOT EXISTS timescaledb")
     .pipe(
       Effect.catch((error) =>
-        Effect.logInfo(
-          `TimescaleDB ${found.available} is on this server and cannot be used in this database: ${error.message}`
+        Effect.logWarning(
+          `TimescaleDB ${found.available} is on this server and not in this database, and ${whyNot(error)}; ` +
+            "then run dm migrate --up again. Until then the tables are those of plain PostgreSQL"
         )
       )
     )
@@ -42,7 +54,8 @@ const facts = Effect.fnUntraced(function* (connection: PgConnection) {
     layout,
     canPartition: installed !== undefined,
     canAggregate: installed !== undefined && isCommunity,
-    isAggregated: yield* Aggregates.exist(connection)
+    isAggregated: yield* Aggregates.exist(connection),
+    hasBulk: yield* BulkTable.exists(connection)
   }
 })
 
@@ -50,17 +63,18 @@ const facts = Effect.fnUntraced(function* (connection: PgConnection) {
 export const isDue = (connection: PgConnection): Effect.Effect<boolean, StoreError> =>
   Effect.map(
     facts(connection),
-    ({ canAggregate, canPartition, isAggregated, layout }) =>
-      (canPartition && layout === "range") || (canAggregate && !isAggregated)
+    ({ canAggregate, canPartition, hasBulk, isAggregated, layout }) =>
+      (canPartition && layout === "range") || (canAggregate && !(isAggregated && hasBulk))
   )
 
 /** What the views and functions of this database depend on. */
 export const objectFacts = Effect.fnUntraced(function* (connection: PgConnection) {
-  const { canAggregate, isAggregated, layout } = yield* facts(connection)
+  const { canAggregate, hasBulk, isAggregated, layout } = yield* facts(connection)
   const hasJobs = canAggregate && layout === "hypertable"
   const found: ObjectFacts = {
     jobSchema: hasJobs ? yield* extensionSchema(connection) : undefined,
-    ownBarsBit: isAggregated ? OwnBars.OWN_BARS : undefined
+    ownBarsBit: isAggregated ? OwnBars.OWN_BARS : undefined,
+    hasBulk
   }
   return found
 })
@@ -69,11 +83,17 @@ export const objectFacts = Effect.fnUntraced(function* (connection: PgConnection
 export const run = Effect.fnUntraced(function* (connection: PgConnection, settings: StoreSettings) {
   // Writers that began before go on in the old way: they have to end first.
   yield* connection.query(WriteLock.take(true))
-  const { canAggregate, isAggregated, layout } = yield* facts(connection)
-  if (layout === "range")
-    yield* Hypertables.fromPartitions(connection, settings.chunkHours ?? DEFAULT_CHUNK_HOURS)
-  if (!canAggregate || isAggregated) return
-  yield* Aggregates.create(connection, yield* extensionSchema(connection))
+  const { canAggregate, hasBulk, isAggregated, layout } = yield* facts(connection)
+  const chunkHours = settings.chunkHours ?? DEFAULT_CHUNK_HOURS
+  if (layout === "range") yield* Hypertables.fromPartitions(connection, chunkHours)
+  if (!canAggregate) return
+  const schema = yield* extensionSchema(connection)
+  if (!hasBulk) {
+    yield* BulkTable.create(connection, schema, chunkHours)
+    yield* Aggregates.create(connection, schema, "trade_bulk")
+  }
+  if (isAggregated) return
+  yield* Aggregates.create(connection, schema, "trade")
   yield* OwnBars.handOver(connection)
 })
 
@@ -93,14 +113,19 @@ export const configure = Effect.fnUntraced(function* (connection: PgConnection, 
 /** Takes everything of TimescaleDB out of the tables again; `keep`: their rows and bars are wanted afterwards. */
 export const undo = Effect.fnUntraced(function* (connection: PgConnection, keep: boolean) {
   yield* connection.query(WriteLock.take(true))
-  const { isAggregated, layout } = yield* facts(connection)
+  const { hasBulk, isAggregated, layout } = yield* facts(connection)
   if (layout !== "hypertable") return
   const schema = yield* extensionSchema(connection)
   yield* RetentionJob.schedule(connection, schema, undefined)
   if (isAggregated) {
-    if (keep) yield* OwnBars.takeOver(connection)
+    if (keep) {
+      yield* connection.query(rowStatement(hasBulk))
+      yield* OwnBars.takeOver(connection)
+      yield* connection.query("DROP VIEW trade_rows")
+    }
     yield* Aggregates.drop(connection)
   }
+  if (hasBulk) yield* BulkTable.dissolve(connection, keep)
   const now = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
   yield* Hypertables.toRangePartitions(connection, now, keep)
 })

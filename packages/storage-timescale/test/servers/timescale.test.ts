@@ -111,7 +111,7 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
     const [hypertables] = await store.sql(
       "SELECT count(*) AS n FROM timescaledb_information.hypertables WHERE hypertable_schema = 'public'"
     )
-    assert.deepStrictEqual(hypertables, { n: 6n })
+    assert.deepStrictEqual(hypertables, { n: isCommunity ? 7n : 6n })
 
     await store.run(
       appendAll(store.writer, [
@@ -120,7 +120,12 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
         batchOf(wild, 2, "extreme")
       ])
     )
-    const more = await store.sql(rowsQuery)
+    if (isCommunity) {
+      const grouped = await instruments(store, [[2, 0]])
+      await store.run(appendAll(store.writer, [batchOf(grouped, 3)], { profile: "bulk" }))
+      assert.strictEqual((await store.sql("SELECT FROM trade_bulk")).length, 800)
+    }
+    const more = await store.sql(rowsQuery.replace("FROM trade t", "FROM trade_rows t"))
     await store.run(migrations().up())
     const moreBars = await store.sql(barsSum("bars"))
 
@@ -147,7 +152,7 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
     assert.deepStrictEqual([rest?.inserted, rest?.duplicates], [300, 500])
     await store.sql("SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks('trade') c")
     const other = batchOf(market, 101, "grid", start - Day)
-    const [replaced] = await store.run(appendAll(store.writer, [other], "replace"))
+    const [replaced] = await store.run(appendAll(store.writer, [other], { onConflict: "replace" }))
     assert.strictEqual(replaced!.inserted + replaced!.duplicates + replaced!.conflicts, 800)
     const [rows] = await store.sql<{ readonly n: bigint }>(
       "SELECT count(price) AS n FROM trade WHERE instrument_id = ANY ($1)",
@@ -212,8 +217,10 @@ describe.skipIf(server === undefined)("a database on TimescaleDB", { timeout: 12
     assert.deepStrictEqual(
       told.jobs?.map(({ purpose, table }) => `${purpose} ${table}`),
       [
-        ...["bar", "book", "quote", "trade"].map((table) => `compression ${table}`),
-        ...["1d", "1h", "1m"].map((length) => `bars trade_bar_${length}`),
+        ...["bar", "book", "quote", "trade", "trade_bulk"].map((table) => `compression ${table}`),
+        ...["bulk", "trade"].flatMap((source) =>
+          ["1d", "1h", "1m"].map((length) => `bars ${source}_bar_${length}`)
+        ),
         "retention trade"
       ]
     )

@@ -1,0 +1,93 @@
+/** A running service as people read it. */
+import { UnixNanos } from "@data-manager/core"
+import type { ServiceStatus } from "./ControlClient.ts"
+import { bytes, duration, grouped, plural } from "./NumberText.ts"
+import type { Paint } from "./Paint.ts"
+import { facts, table } from "./Table.ts"
+
+type Feed = ServiceStatus["feeds"][number]
+
+const age = (at: string | null, now: bigint): string => {
+  if (at === null) return ""
+  const passed = now - BigInt(at)
+  // Milliseconds would be those of the way here.
+  return passed < UnixNanos.PerSecond
+    ? "now"
+    : `${duration((passed / UnixNanos.PerSecond) * UnixNanos.PerSecond)} ago`
+}
+
+const feedTable = (feeds: ReadonlyArray<Feed>, now: bigint, paint: Paint): ReadonlyArray<string> =>
+  feeds.length === 0
+    ? ["nothing is collected: no symbol is enabled; see dm symbols"]
+    : table(
+        [
+          { header: "provider" },
+          { header: "dataset" },
+          { header: "schema" },
+          { header: "symbols", align: "right" },
+          { header: "state" },
+          { header: "rows", align: "right" },
+          { header: "rows/s", align: "right" },
+          { header: "last row" },
+          { header: "gaps", align: "right" }
+        ],
+        feeds.map((feed) => [
+          feed.provider,
+          feed.dataset,
+          feed.schema,
+          grouped(feed.symbols),
+          feed.state,
+          grouped(feed.rows),
+          grouped(Math.round(feed.rows_per_second)),
+          age(feed.last_row_at, now),
+          grouped(feed.gaps)
+        ]),
+        paint
+      )
+
+const spoolText = ({ spool }: ServiceStatus): string => {
+  const share = `${bytes(spool.bytes)} of ${bytes(spool.limit_bytes)}`
+  const waiting = spool.rows === "0" ? "" : `, the oldest for ${spool.age_seconds} s`
+  return `${plural(BigInt(spool.rows), "row")}${waiting} (${share})`
+}
+
+const writerText = ({ writer }: ServiceStatus): string =>
+  [
+    `${plural(BigInt(writer.rows), "row")} in ${plural(BigInt(writer.appends), "append")}`,
+    ...(writer.duplicates === "0" ? [] : [`${plural(BigInt(writer.duplicates), "duplicate")}`]),
+    ...(writer.conflicts === "0" ? [] : [`${plural(BigInt(writer.conflicts), "conflict")}`]),
+    ...(writer.refused === "0" ? [] : [`${grouped(writer.refused)} refused`])
+  ].join(", ")
+
+const ringText = ({ publication }: ServiceStatus): string =>
+  publication === null
+    ? "none"
+    : `${publication.name}, ${plural(BigInt(publication.rows), "row")}, ${plural(publication.connections, "reader")}`
+
+/** The service: what it is, what it collects, and how rows get on. */
+export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
+  ...facts(
+    [
+      ["service", `dm ${service.version}, process ${service.pid}`],
+      ["running for", duration(BigInt(Math.round(service.uptime_seconds)) * UnixNanos.PerSecond)],
+      ["spool", spoolText(service)],
+      ["written", writerText(service)],
+      ["ring", ringText(service)],
+      ...service.subscribers.map(({ dropped, name, waiting }): readonly [string, string] => [
+        "subscriber",
+        `${name}: ${grouped(waiting)} waiting, ${grouped(dropped)} dropped`
+      ])
+    ],
+    paint
+  ),
+  "",
+  ...feedTable(service.feeds, now, paint)
+]
+
+/** The service with its health. */
+export const watchedLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
+  service.health.healthy ? paint.green("healthy") : paint.red("unhealthy"),
+  ...service.health.reasons.map(({ detail }) => `  ${detail}`),
+  "",
+  ...serviceLines(service, now, paint)
+]

@@ -1,0 +1,130 @@
+/** `dm start` against the simulator, killed with -9 at random moments and started again: every trade is stored once. */
+import type { ChildProcessWithoutNullStreams } from "node:child_process"
+import { once } from "node:events"
+import { writeFileSync } from "node:fs"
+import { createInterface } from "node:readline"
+import { assert } from "vitest"
+import { outcome, Workplace } from "./Dm.ts"
+import { inDatabase } from "./InDatabase.ts"
+
+const dataset = "DBEQ.BASIC"
+
+/** What the simulator says when it is ready. */
+interface Simulator {
+  readonly process: ChildProcessWithoutNullStreams
+  readonly livePort: number
+  readonly httpPort: number
+  readonly key: string
+}
+
+export const startSimulator = async (place: Workplace, trades: number, rate: number): Promise<Simulator> => {
+  const child = place.start(["sim", "databento", "--synthetic", "--trades", `${trades}`, "--rate", `${rate}`])
+  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string]
+  const { live_port, http_port, key } = JSON.parse(line) as Record<string, number> & { readonly key: string }
+  return { process: child, livePort: live_port!, httpPort: http_port!, key }
+}
+
+/** A configuration for the simulator: every symbol of it, without a port; the control socket is in the data folder. */
+export const writeConfig = (place: Workplace, { httpPort, livePort }: Simulator, ring: string): void => {
+  writeFileSync(
+    place.path("data-manager.toml"),
+    [
+      "[providers.databento]",
+      `historical_url = "http://127.0.0.1:${httpPort}"`,
+      `live_address = "127.0.0.1:${livePort}"`,
+      `datasets = ["${dataset}"]`,
+      "[symbols]",
+      'config_file = "symbols.toml"',
+      "[realtime.shm]",
+      `name = "${ring}"`,
+      `dir = "${place.path("ring")}"`,
+      "ring_buffer_capacity = 65536",
+      "[backfill]",
+      "enabled = false",
+      "[spool]",
+      "disk_floor_gb = 0",
+      "[control]",
+      "port = 0"
+    ].join("\n")
+  )
+  writeFileSync(
+    place.path("symbols.toml"),
+    `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
+  )
+}
+
+const content = /* sql */ `
+  SELECT count(*)::int4 AS rows, count(DISTINCT (instrument_id, ts, trade_key))::int4 AS keys,
+         coalesce(sum(t.price * i.price_unit), 0)::numeric(30, 9)::text AS prices, coalesce(sum(size), 0)::text AS sizes,
+         (SELECT coalesce(sum(trade_count), 0)::int4 FROM bar_1m) AS minutes,
+         (SELECT coalesce(sum(rows), 0)::int4 FROM row_days) AS counted,
+         (SELECT count(*)::int4 FROM row_conflicts) AS conflicts
+  FROM trade t JOIN instruments i ON i.id = t.instrument_id`
+
+interface Content {
+  readonly rows: number
+  readonly keys: number
+  readonly prices: string
+  readonly sizes: string
+  readonly minutes: number
+  readonly counted: number
+  readonly conflicts: number
+}
+
+const sleep = (millis: number): Promise<void> => new Promise((done) => setTimeout(done, millis))
+
+/** Waits until the database has so many trades; fails after a while, or where the service has ended. */
+const awaitRows = async (
+  place: Workplace,
+  service: ChildProcessWithoutNullStreams,
+  rows: number
+): Promise<void> => {
+  for (const end = Date.now() + 120_000; Date.now() < end; await sleep(300)) {
+    if (service.exitCode !== null) throw new Error(`the service ended with ${service.exitCode}`)
+    const found = await inDatabase<Content>(place, content)
+    if (found.rows >= rows) return
+  }
+  throw new Error(`the database never had ${rows} trades`)
+}
+
+/** Kills a service `kills` times, lets it collect the rest of the day, and compares with the same day from the archive. */
+export const killAndCollect = async (kills: number, trades: number, rate: number): Promise<void> => {
+  const place = new Workplace({ sources: true })
+  let simulator: Simulator | undefined
+  try {
+    assert.strictEqual((await place.run(["migrate", "--up"])).code, 0)
+    simulator = await startSimulator(place, trades, rate)
+    writeConfig(place, simulator, `start_${process.pid}`)
+    const env = { DATABENTO_API_KEY: simulator.key }
+    for (let i = 0; i < kills; i++) {
+      const service = place.start(["start"], { env })
+      const ended = outcome(service)
+      await once(createInterface({ input: service.stderr }), "line")
+      await sleep(500 + Math.random() * 2500)
+      service.kill("SIGKILL")
+      assert.strictEqual((await ended).signal, "SIGKILL")
+    }
+    const service = place.start(["start"], { env })
+    const ended = outcome(service)
+    await awaitRows(place, service, trades)
+    service.kill("SIGTERM")
+    const { code, stderr } = await ended
+    assert.strictEqual(code, 0, stderr)
+    const stored = await inDatabase<Content>(place, content)
+    const { rows, keys, minutes, counted, conflicts } = stored
+    assert.deepStrictEqual(
+      [rows, keys, minutes, counted, conflicts],
+      [trades, trades, trades, trades, 0],
+      stderr
+    )
+    const sessions = await inDatabase<{ readonly open: number; readonly missing: number }>(
+      place,
+      `SELECT (SELECT count(*)::int4 FROM feed_sessions WHERE ended_at IS NULL) AS open,
+              (SELECT count(*)::int4 FROM coverage_marks WHERE state = 'missing' AND cause = 'crash') AS missing`
+    )
+    assert.strictEqual(sessions.open, 0, "every session has ended")
+  } finally {
+    simulator?.process.kill("SIGTERM")
+    await place.close()
+  }
+}

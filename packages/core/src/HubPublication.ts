@@ -1,0 +1,123 @@
+/**
+ * From the hub to a publication, within the call that brought the entry: a row is with the subscribers before the next read of
+ * the socket. For publications that never wait, such as the ring.
+ */
+import { Effect, Exit, type Scope } from "effect"
+import type { FeedEntry, RowsMissing } from "./FeedEntry.ts"
+import type { Hub } from "./Hub.ts"
+import type { InstrumentDirectory } from "./Instrument.ts"
+import { rowKind } from "./MarketBatch.ts"
+import * as MarketSchema from "./MarketSchema.ts"
+import type { Gap } from "./Provider.ts"
+import type { Publication } from "./Publication.ts"
+
+/** How publishing is going. */
+export interface HubPublicationStatus {
+  readonly rows: bigint
+  /** Rows of kinds that the publication does not take. */
+  readonly notTaken: bigint
+  readonly failures: bigint
+  readonly lastError: string | undefined
+}
+
+/** What connects a hub with a publication. */
+export interface HubPublication {
+  readonly status: () => HubPublicationStatus
+  /** Tells subscribers that everything up to this number of the hub is in the store. */
+  readonly markDurable: (number: bigint) => Effect.Effect<void>
+}
+
+/** Publishes what comes through the hub until the scope ends. `instruments` names those of gaps. */
+export const attach = (
+  hub: Hub,
+  publication: Publication["Service"],
+  instruments: InstrumentDirectory
+): Effect.Effect<HubPublication, never, Scope.Scope> => {
+  const sink = new Sink(publication, instruments)
+  return Effect.as(hub.attach({ name: `publication ${publication.name}`, deliver: sink.deliver }), {
+    status: sink.status,
+    markDurable: sink.markDurable
+  })
+}
+
+/** A publication's position after an entry of the hub. */
+interface Passed {
+  readonly number: bigint
+  readonly position: bigint
+}
+
+class Sink {
+  readonly #publication: Publication["Service"]
+  readonly #instruments: InstrumentDirectory
+  /** What is published and not in the store, by kind, oldest first. */
+  readonly #passed = new Map<MarketSchema.RowKind, Array<Passed>>()
+  /** Dataset and schema of sessions, for their gaps. */
+  readonly #sessions = new Map<string, Pick<Gap, "dataset" | "schema">>()
+  #rows = 0n
+  #notTaken = 0n
+  #failures = 0n
+  #lastError: string | undefined
+
+  constructor(publication: Publication["Service"], instruments: InstrumentDirectory) {
+    this.#publication = publication
+    this.#instruments = instruments
+  }
+
+  readonly status = (): HubPublicationStatus => ({
+    rows: this.#rows,
+    notTaken: this.#notTaken,
+    failures: this.#failures,
+    lastError: this.#lastError
+  })
+
+  readonly deliver = ({ entry, number }: { readonly entry: FeedEntry; readonly number: bigint }): void => {
+    if (entry._tag === "FeedRows") this.#publish(entry.batch, number)
+    else if (entry._tag === "RowsMissing") this.#tell(entry)
+    else if (entry._tag === "SessionStarted")
+      this.#sessions.set(entry.session, { dataset: entry.dataset, schema: entry.schema })
+    else if (entry._tag === "SessionEnded") this.#sessions.delete(entry.session)
+  }
+
+  #publish(batch: Parameters<Publication["Service"]["publish"]>[0], number: bigint): void {
+    const kind = rowKind(batch)
+    if (!this.#publication.kinds.includes(kind)) {
+      this.#notTaken += BigInt(batch.length)
+      return
+    }
+    const result = this.#run(this.#publication.publish(batch))
+    if (result === undefined) return
+    this.#rows += BigInt(batch.length)
+    const passed = this.#passed.get(kind)
+    if (passed === undefined) this.#passed.set(kind, [{ number, position: result.position }])
+    else passed.push({ number, position: result.position })
+  }
+
+  #tell({ cause, instruments, range, session }: RowsMissing): void {
+    const of = this.#sessions.get(session)
+    if (of === undefined || !this.#publication.kinds.includes(MarketSchema.kind(of.schema))) return
+    const symbols = instruments?.flatMap((id) => this.#instruments.get(id)?.rawSymbol ?? [])
+    this.#run(this.#publication.publishGap({ _tag: "Gap", ...of, range, cause, symbols }))
+  }
+
+  #run<A>(effect: Effect.Effect<A, { readonly message: string }>): A | undefined {
+    const exit = Effect.runSyncExit(effect)
+    if (Exit.isSuccess(exit)) return exit.value
+    this.#failures += 1n
+    this.#lastError = String(exit.cause)
+    return undefined
+  }
+
+  readonly markDurable = (number: bigint): Effect.Effect<void> =>
+    Effect.forEach(
+      this.#passed,
+      ([kind, passed]) => {
+        let count = 0
+        while (count < passed.length && passed[count]!.number <= number) count += 1
+        if (count === 0) return Effect.void
+        const { position } = passed[count - 1]!
+        passed.splice(0, count)
+        return Effect.ignore(this.#publication.markDurable(kind, position))
+      },
+      { discard: true }
+    )
+}

@@ -1,0 +1,183 @@
+/**
+ * Live collection as one layer: feeds of everything the registry wants -> hub -> spool -> store, and the publication, where
+ * there is one, beside it.
+ *
+ *     provider -> LiveFeed -> Hub -> HubSpool -> Spool -> LiveWriter -> MarketStore
+ *                                 -> HubPublication -> ring        <- durable, after each commit
+ *
+ * It starts from the end of that line and stops from its beginning: first no more data comes, then everything that came is
+ * written, as far as the store is there; what is not written stays in the spool, for the next start.
+ */
+
+import type { FileSystem } from "effect"
+import { Clock, Context, Deferred, type Duration, Effect, Layer, Option, Path, type Scope } from "effect"
+import type { RegisterListings } from "./FileSource.ts"
+import * as Hub from "./Hub.ts"
+import * as HubPublication from "./HubPublication.ts"
+import * as HubSpool from "./HubSpool.ts"
+import { InstrumentRegistry } from "./InstrumentRegistry.ts"
+import * as LiveCollection from "./LiveCollection.ts"
+import type { LiveFeedStatus } from "./LiveFeed.ts"
+import * as LiveInstruments from "./LiveInstruments.ts"
+import * as LiveWriter from "./LiveWriter.ts"
+import type { MarketSchema } from "./MarketSchema.ts"
+import { MarketStore } from "./MarketStore.ts"
+import type { Provider, ProviderHealth } from "./Provider.ts"
+import { Publication } from "./Publication.ts"
+import * as Spool from "./Spool.ts"
+import type { SpoolError } from "./SpoolError.ts"
+import type { StoreError } from "./StoreError.ts"
+
+/** What a service is made of. */
+export interface LiveServiceOptions<E = never> {
+  /** Names this start of the service among all that ever write into the store: a random text. */
+  readonly instance: string
+  /** Where live rows wait. The numbers of instruments are remembered beside it. */
+  readonly spool: Omit<Spool.SpoolOptions, "instruments">
+  /** The providers, made with numbers for instruments that need no database. */
+  readonly providers: (register: RegisterListings) => Effect.Effect<ReadonlyArray<Provider>, E, Scope.Scope>
+  /** Schemas of symbols that name none. Default: trades. */
+  readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
+  /** Time that the end waits for the store to take what came; default 8 seconds. */
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
+/** How a service is doing. */
+export interface LiveServiceStatus {
+  /** ns since the epoch. */
+  readonly startedAt: bigint
+  readonly feeds: ReadonlyArray<LiveFeedStatus>
+  readonly providers: ReadonlyArray<ProviderHealth & { readonly id: string }>
+  readonly spool: Spool.SpoolDepth
+  /** Most bytes that the spool may take. */
+  readonly spoolLimit: number
+  /** Rows that found no room in the spool, by cause. */
+  readonly dropped: ReturnType<HubSpool.HubSpool["dropped"]>
+  readonly writer: LiveWriter.LiveWriterStatus
+  readonly publication:
+    | (HubPublication.HubPublicationStatus & { readonly name: string; readonly connections: number })
+    | undefined
+  readonly subscribers: ReadonlyArray<Hub.HubSubscriberStatus>
+}
+
+/** Live collection that runs. */
+export class LiveService extends Context.Service<
+  LiveService,
+  {
+    readonly status: Effect.Effect<LiveServiceStatus>
+    /** Everything that is collected, for subscribers in this process. */
+    readonly hub: Hub.Hub
+    /** Waits for the end of the service by a failure that it cannot go on after. */
+    readonly failure: Effect.Effect<never, StoreError | SpoolError>
+  }
+>()("@data-manager/core/LiveService") {}
+
+/** The service, from its start to the end of the scope. */
+export const make = <E = never>(options: LiveServiceOptions<E>) =>
+  Effect.gen(function* () {
+    const store = yield* MarketStore
+    const registry = yield* InstrumentRegistry
+    const publication = yield* Effect.serviceOption(Publication)
+    const path = yield* Path.Path
+    const startedAt = BigInt(yield* Clock.currentTimeMillis) * 1_000_000n
+    const failed = yield* Deferred.make<never, StoreError | SpoolError>()
+    // The spool makes the folder.
+    const spool = yield* Effect.suspend(() =>
+      Spool.make({ ...options.spool, instruments: () => instruments?.directory ?? new Map() })
+    )
+    let instruments: LiveInstruments.LiveInstruments | undefined
+    instruments = yield* LiveInstruments.open(path.join(options.spool.folder, "instruments.jsonl"))
+    const hub = Hub.make()
+    const spooling = yield* HubSpool.attach(hub, spool)
+    const publishing = Option.isNone(publication)
+      ? undefined
+      : yield* HubPublication.attach(hub, publication.value, instruments.directory)
+    const writer = LiveWriter.make({
+      store,
+      spool,
+      instruments,
+      instance: options.instance,
+      onCommitted: (frame) => publishing?.markDurable(spooling.passed(frame)) ?? Effect.void
+    })
+    yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
+    const providers = yield* options.providers(instruments.register)
+    const collection = yield* LiveCollection.make({
+      registry,
+      providers,
+      hub,
+      register: instruments.register,
+      // The writer knows sessions of this spool by it.
+      instance: `${yield* spool.id}/${options.instance}`,
+      defaultSchemas: options.defaultSchemas
+    })
+    yield* Effect.forkScoped(failing(collection.run, failed))
+    const status = Effect.gen(function* () {
+      const health = yield* Effect.forEach(providers, (provider) =>
+        Effect.map(provider.health, (each) => ({ ...each, id: provider.id }))
+      )
+      const current: LiveServiceStatus = {
+        startedAt,
+        feeds: collection.feeds(),
+        providers: health,
+        spool: yield* spool.depth,
+        spoolLimit: options.spool.maxBytes,
+        dropped: spooling.dropped(),
+        writer: writer.status(),
+        publication:
+          Option.isNone(publication) || publishing === undefined
+            ? undefined
+            : {
+                ...publishing.status(),
+                name: publication.value.name,
+                connections: yield* publication.value.connectionCount
+              },
+        subscribers: hub.subscribers()
+      }
+      return current
+    })
+    return LiveService.of({ status, hub, failure: Deferred.await(failed) })
+  })
+
+/** Runs a part of the service in the background; a failure of it is one of the service. */
+const failing = <E extends StoreError | SpoolError>(
+  work: Effect.Effect<never, E>,
+  failed: Deferred.Deferred<never, StoreError | SpoolError>
+): Effect.Effect<void> =>
+  Effect.matchCauseEffect(work, {
+    onSuccess: () => Effect.void,
+    onFailure: (cause) => Effect.asVoid(Deferred.failCause(failed, cause))
+  })
+
+/** Writes until the scope ends, and then what came until then, as far as the time allows. */
+const writing = Effect.fnUntraced(function* (
+  writer: LiveWriter.LiveWriter,
+  spool: Spool.Spool["Service"],
+  spooling: HubSpool.HubSpool,
+  timeout: Duration.Input,
+  failed: Deferred.Deferred<never, StoreError | SpoolError>
+) {
+  yield* Effect.forkScoped(failing(writer.run, failed))
+  const drained = Effect.gen(function* () {
+    yield* spool.flush
+    while (writer.status().committed < spooling.appended()) yield* Effect.sleep("20 millis")
+  })
+  yield* Effect.addFinalizer(() =>
+    Effect.gen(function* () {
+      const isDone = yield* Effect.timeoutOption(drained, timeout)
+      if (Option.isSome(isDone)) return
+      const { frames, rows } = yield* spool.depth
+      yield* Effect.logWarning(
+        `${rows} rows (${frames} entries) stay in the spool: the next start writes them`
+      )
+    })
+  )
+})
+
+/** The service as a layer. Provide a `Publication` to publish what is collected. */
+export const layer = <E = never>(
+  options: LiveServiceOptions<E>
+): Layer.Layer<
+  LiveService,
+  E | StoreError | SpoolError,
+  MarketStore | InstrumentRegistry | FileSystem.FileSystem | Path.Path
+> => Layer.effect(LiveService, make(options))

@@ -1,0 +1,98 @@
+/** Whether there is room for another frame: in memory, in the folder, and on the file system. Counts what was dropped. */
+import { Clock, Duration, Effect } from "effect"
+import type { FeedEntry } from "./FeedEntry.ts"
+import { HeaderBytes, MaxPayloadBytes } from "./SpoolFrame.ts"
+import type { SpoolState } from "./SpoolState.ts"
+
+/** Why an entry was dropped. */
+export type SpoolDropCause = "overflow" | "disk-full"
+
+/** Entries that were dropped since the opening, and their rows. */
+export interface SpoolDrops {
+  readonly entries: number
+  readonly rows: number
+}
+
+/** Limits in bytes. */
+export interface SpoolLimits {
+  readonly maxBytes: number
+  readonly memoryBytes: number
+  readonly diskFloor: number
+  readonly freeBytes: Effect.Effect<bigint | undefined>
+}
+
+/** Room that is kept for notes where rows find none. */
+const NoteBytes = 1 << 20
+
+/** Time after which the free space is asked for again. */
+const AskAgain = Duration.seconds(1)
+
+/** The room of an open spool. */
+export class SpoolRoom {
+  readonly #state: SpoolState
+  readonly #limits: SpoolLimits
+  readonly #dropped = { overflow: { entries: 0, rows: 0 }, "disk-full": { entries: 0, rows: 0 } }
+  /** Bytes that may be taken until the floor is reached; undefined where that is not known. */
+  #aboveFloor: number | undefined
+  #askedAt = Number.NEGATIVE_INFINITY
+  /** Something was refused because of the floor since it was looked at. */
+  #isShort = false
+
+  constructor(state: SpoolState, limits: SpoolLimits) {
+    this.#state = state
+    this.#limits = limits
+  }
+
+  get dropped(): { readonly [C in SpoolDropCause]: SpoolDrops } {
+    const { overflow, "disk-full": full } = this.#dropped
+    return { overflow: { ...overflow }, "disk-full": { ...full } }
+  }
+
+  /** Takes the room for a frame; the cause where there is none, which counts as dropped. */
+  take(entry: FeedEntry, size: number): SpoolDropCause | undefined {
+    const cause = this.#refusal(size, entry._tag === "FeedRows" ? NoteBytes : 0)
+    if (cause === undefined) {
+      if (this.#aboveFloor !== undefined) this.#aboveFloor -= size
+      return undefined
+    }
+    const count = this.#dropped[cause]
+    count.entries += 1
+    if (entry._tag === "FeedRows") count.rows += entry.batch.length
+    return cause
+  }
+
+  #refusal(size: number, kept: number): SpoolDropCause | undefined {
+    const { maxBytes, memoryBytes } = this.#limits
+    const { buffer, occupied, problem } = this.#state
+    if (size > HeaderBytes + MaxPayloadBytes || occupied + size > maxBytes - Math.min(kept, maxBytes / 16))
+      return "overflow"
+    // One frame is always taken, however large it is.
+    if (buffer.bytes > 0 && buffer.bytes + size > memoryBytes - Math.min(kept, memoryBytes / 16))
+      return problem === undefined ? "overflow" : "disk-full"
+    if (this.#aboveFloor !== undefined && this.#aboveFloor + NoteBytes < size + kept) {
+      this.#isShort = true
+      return "disk-full"
+    }
+    return undefined
+  }
+
+  /** Asks for the free space where that is due; answers after which time to look again though nothing is written. */
+  get look(): Effect.Effect<Duration.Duration | undefined> {
+    return Effect.gen({ self: this }, function* () {
+      const now = yield* Clock.currentTimeMillis
+      if (now - this.#askedAt < Duration.toMillis(AskAgain) && now >= this.#askedAt) return this.#pause
+      this.#askedAt = now
+      this.#isShort = false
+      const free = yield* this.#limits.freeBytes
+      const { bytes } = this.#state.buffer
+      this.#aboveFloor = free === undefined ? undefined : Number(free) - this.#limits.diskFloor - bytes
+      return this.#pause
+    })
+  }
+
+  /** Near the floor, changes are looked for though nothing can be appended that would wake the writer. */
+  get #pause(): Duration.Duration | undefined {
+    const isNear = this.#aboveFloor !== undefined && this.#aboveFloor < 16 * NoteBytes
+    return this.#isShort || isNear ? AskAgain : undefined
+  }
+}

@@ -1,0 +1,95 @@
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect, FileSystem } from "effect"
+import type { FeedEntry, Spool } from "../src/index.ts"
+import { SeededRandom } from "./SeededRandom.ts"
+import { randomBatch } from "./SpoolEntries.ts"
+import { append, assertEntries, Files, filesIn, quiet, readAll, withSpool } from "./SpoolFolder.ts"
+
+const entry: FeedEntry = {
+  _tag: "FeedRows",
+  session: "s",
+  batch: randomBatch(new SeededRandom(1), "trades", 300)
+}
+
+// A file system of two megabytes, which really is full when it is full.
+describe("a spool on a full disk", () => {
+  let disk: string | undefined
+  let reason = "a small file system needs root"
+
+  beforeAll(() => {
+    if (process.getuid?.() !== 0) return
+    const folder = mkdtempSync(join(tmpdir(), "dm-spool-disk-"))
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", folder], { stdio: "pipe" })
+      disk = folder
+    } catch (error) {
+      rmSync(folder, { recursive: true })
+      reason = `no file system could be mounted: ${String(error).split("\n")[0]}`
+    }
+  })
+
+  afterAll(() => {
+    if (disk === undefined) return
+    execFileSync("umount", ["--lazy", disk])
+    rmSync(disk, { recursive: true })
+  })
+
+  const fill = (spool: Spool.Spool["Service"], kept: Array<FeedEntry>) =>
+    Effect.gen(function* () {
+      for (;;) {
+        const appended = yield* spool.append(entry)
+        if (appended._tag === "Appended") kept.push(entry)
+        else if (appended.cause === "disk-full") return
+        yield* Effect.sleep("1 millis")
+      }
+    })
+
+  it.live("drops the newest, keeps what it took, and goes on when there is room", (context) =>
+    Effect.gen(function* () {
+      if (disk === undefined) return context.skip(reason)
+      const fs = yield* FileSystem.FileSystem
+      const folder = `${disk}/spool`
+      const options = { folder, segmentBytes: 200_000, memoryBytes: 300_000, fsyncInterval: 1 }
+      const kept: Array<FeedEntry> = []
+      yield* fs.writeFile(`${disk}/ballast`, new Uint8Array(500_000))
+      yield* withSpool(options, (spool) =>
+        Effect.gen(function* () {
+          yield* fill(spool, kept)
+          const { dropped, problem } = yield* spool.depth
+          assert.include(problem, "ENOSPC")
+          assert.isAbove(dropped["disk-full"].rows, 0)
+          const before = yield* spool.synced
+          assert.isBelow(Number(before), kept.length)
+          yield* fs.remove(`${disk}/ballast`)
+          assertEntries(yield* readAll(spool), kept)
+          assert.isUndefined((yield* spool.depth).problem)
+          yield* fill(spool, kept)
+        })
+      )
+      const synced = yield* withSpool(options, (spool) =>
+        Effect.gen(function* () {
+          // It was closed while the disk was full: what was not safe by then is lost, and nobody was told otherwise.
+          const there = Number(spool.opened.next) - 1
+          assert.isAtMost(there, kept.length)
+          assertEntries(yield* readAll(spool), kept.slice(0, there))
+          const files = yield* filesIn(folder)
+          yield* spool.release(BigInt(there))
+          assert.isBelow((yield* filesIn(folder)).length, files.length)
+          const last = yield* append(spool, entry)
+          assert.strictEqual(last, BigInt(there + 1))
+          yield* spool.flush
+          return yield* spool.synced
+        })
+      )
+      yield* withSpool(options, (spool) =>
+        Effect.sync(() =>
+          assert.deepInclude(spool.opened, { next: synced + 1n, cut: undefined, damaged: [] })
+        )
+      )
+    }).pipe(Effect.provide(Files), Effect.provide(quiet))
+  )
+})

@@ -1,0 +1,331 @@
+/** Live collection from a provider into a store, by way of hub and spool: what is stored, and what is said to be held. */
+import {
+  Coverage,
+  InstrumentRegistry,
+  LiveService,
+  MarketStore,
+  type Spool,
+  StoreError,
+  StoreMigrations,
+  StoreUnavailable
+} from "@data-manager/core"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Layer, Schedule, Stream } from "effect"
+import * as BatchRow from "../src/BatchRow.ts"
+import * as TestProvider from "../src/TestProvider.ts"
+import { TestVenue } from "../src/TestVenue.ts"
+import { memoryDatabase } from "./MemoryStore.ts"
+
+type Store = MarketStore["Service"]
+
+const always = { start: 0n, end: 4_000_000_000_000_000_000n }
+
+const away = new StoreError({
+  operation: "append",
+  reason: new StoreUnavailable({ detail: "the database is away", hint: "" })
+})
+
+/** A store that can go away. */
+const switched = (store: Store) => {
+  let isAway = false
+  const withSwitch: Store = {
+    ...store,
+    append: (batch, claim) => Effect.suspend(() => (isAway ? Effect.fail(away) : store.append(batch, claim)))
+  }
+  return {
+    store: withSwitch,
+    leave: () => {
+      isAway = true
+    },
+    comeBack: () => {
+      isAway = false
+    }
+  }
+}
+
+interface Setting {
+  readonly store: Store
+  readonly venue: TestVenue
+  readonly folder: string
+  readonly spool?: Partial<Spool.SpoolOptions>
+}
+
+let instances = 0
+
+/** A service over the venue, for the scope. */
+const start = ({ store, venue, folder, spool }: Setting) =>
+  Effect.gen(function* () {
+    instances += 1
+    const registry = yield* InstrumentRegistry
+    const service = yield* LiveService.make({
+      instance: `test-${instances}`,
+      spool: { folder, maxBytes: 1e9, ...spool },
+      providers: (register) =>
+        Effect.succeed([TestProvider.make(venue, { register, capabilities: { replaySeconds: 0 } })]),
+      drainTimeout: "2 seconds"
+    })
+    return { ...service, registry }
+  }).pipe(
+    Effect.provide(
+      InstrumentRegistry.layerWith({ pollInterval: "20 millis" }).pipe(
+        Layer.provideMerge(Layer.succeed(MarketStore, store)),
+        Layer.provideMerge(NodeServices.layer)
+      )
+    )
+  )
+
+/** Runs with a migrated store in memory, a venue whose trades the test lets happen, and a folder for the spool. */
+const within = <E>(
+  use: (
+    setting: Setting & ReturnType<typeof switched>
+  ) => Effect.Effect<void, E, import("effect").Scope.Scope>
+) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const database = yield* memoryDatabase()
+    yield* Effect.flatMap(StoreMigrations, (schema) => schema.up()).pipe(Effect.provide(database.migrations))
+    const store = yield* Effect.map(MarketStore, (each) => each).pipe(Effect.provide(database.store))
+    yield* store.putSymbolEntries(["A", "B", "C"].map(entryOf))
+    const venue = new TestVenue({ isManual: true })
+    const folder = `${yield* fs.makeTempDirectoryScoped()}/spool`
+    yield* use({ venue, folder, ...switched(store) })
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+
+const entryOf = (symbol: string) => ({
+  symbol: `TEST:${symbol}`,
+  provider: "test",
+  dataset: "TEST",
+  stypeIn: "raw_symbol",
+  schemas: [],
+  enabled: true,
+  source: "database" as const,
+  discoveredAt: 0n
+})
+
+/** Rows of the store, named by their symbols. */
+const rowsOf = Effect.fnUntraced(function* (store: Store) {
+  const { instruments } = yield* store.loadInstruments()
+  const batches = yield* Stream.runCollect(
+    store.readTrades({ instruments: [...instruments.keys()], range: always })
+  )
+  return BatchRow.ofAll(batches).map(({ instrument, ...row }) => ({
+    ...row,
+    symbol: instruments.get(instrument)!.rawSymbol
+  }))
+})
+
+const until = <E>(what: string, condition: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
+  Effect.flatMap(condition, (holds) => (holds ? Effect.void : Effect.fail("not yet" as const))).pipe(
+    Effect.retry({ schedule: Schedule.spaced("10 millis"), times: 1500 }),
+    Effect.catch((error) =>
+      error === "not yet" ? Effect.die(new Error(`never: ${what}`)) : Effect.fail(error)
+    )
+  )
+
+const storedRows = (store: Store) => Effect.map(rowsOf(store), (rows) => rows.length)
+
+/** Time of the tape that is neither held nor missing, for all instruments; and what is missing, by cause. */
+const unexplained = Effect.fnUntraced(function* (store: Store, venue: TestVenue, rows: number) {
+  const { instruments } = yield* store.loadInstruments()
+  const spans = yield* store.coverage({ schema: "trades" })
+  // From the second row on: a session holds what comes after its first one.
+  const range = { start: venue.tape[1]!.tsRecv + 1000n, end: venue.tape[rows - 1]!.tsRecv - 1000n }
+  const causes = new Set(spans.flatMap(({ cause, state }) => (state === "missing" ? [cause] : [])))
+  const lacking = [...instruments.keys()].flatMap(
+    (id) =>
+      Coverage.resolve(
+        spans.filter((span) => span.instrument === id),
+        range,
+        0n
+      ).unknown
+  )
+  return { lacking, causes: [...causes] }
+})
+
+/** The watermark follows its rows. Fails where time stays unexplained, or is missing for another cause. */
+const awaitExplained = (store: Store, venue: TestVenue, rows: number, causes: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    yield* until(
+      "all time explained",
+      Effect.map(unexplained(store, venue, rows), ({ lacking }) => lacking.length === 0)
+    )
+    assert.deepStrictEqual((yield* unexplained(store, venue, rows)).causes, [...causes])
+  })
+
+describe("a live service", () => {
+  it.live("stores every row once, and says that the time is held", () =>
+    within(({ store, venue, folder }) =>
+      Effect.gen(function* () {
+        const { status } = yield* start({ store, venue, folder })
+        yield* venue.advance(600)
+        yield* until(
+          "600 rows",
+          Effect.map(storedRows(store), (rows) => rows === 600)
+        )
+        const rows = yield* rowsOf(store)
+        const expected = venue.tape.map(({ symbol, tsRecv }) => `${symbol} ${tsRecv}`).sort()
+        assert.deepStrictEqual(rows.map((row) => `${row.symbol} ${row.tsRecv}`).sort(), expected)
+        yield* awaitExplained(store, venue, 600, [])
+        const now = yield* status
+        assert.strictEqual(now.feeds[0]?.rows, 600n)
+        assert.strictEqual(now.writer.rows, 600n)
+        assert.strictEqual(now.spool.rows, 0n)
+      })
+    )
+  )
+
+  it.live("goes on while the store is away, and catches up", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        const { status } = yield* start({ store, venue, folder })
+        yield* venue.advance(100)
+        yield* until(
+          "100 rows",
+          Effect.map(storedRows(store), (rows) => rows === 100)
+        )
+        leave()
+        yield* venue.advance(300)
+        yield* until(
+          "400 collected",
+          Effect.map(status, ({ feeds }) => feeds[0]?.rows === 400n)
+        )
+        yield* until(
+          "a problem",
+          Effect.map(status, ({ writer }) => writer.problem !== undefined)
+        )
+        assert.strictEqual(yield* storedRows(store), 100)
+        comeBack()
+        yield* until(
+          "400 rows",
+          Effect.map(storedRows(store), (rows) => rows === 400)
+        )
+        assert.isUndefined((yield* status).writer.problem)
+        yield* awaitExplained(store, venue, 400, [])
+      })
+    )
+  )
+
+  it.live("keeps what the store did not take for its next start, which names the hole", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { status } = yield* start({ store, venue, folder })
+            yield* venue.advance(50)
+            yield* until(
+              "50 rows",
+              Effect.map(storedRows(store), (rows) => rows === 50)
+            )
+            leave()
+            yield* venue.advance(150)
+            yield* until(
+              "200 collected",
+              Effect.map(status, ({ feeds }) => feeds[0]?.rows === 200n)
+            )
+          })
+        )
+        assert.strictEqual(yield* storedRows(store), 50)
+        comeBack()
+        yield* start({ store, venue, folder })
+        yield* until(
+          "200 rows",
+          Effect.map(storedRows(store), (rows) => rows === 200)
+        )
+        yield* venue.advance(100)
+        yield* until(
+          "300 rows",
+          Effect.map(storedRows(store), (rows) => rows === 300)
+        )
+        assert.lengthOf(yield* store.openFeedSessions, 1)
+      })
+    )
+  )
+
+  it.live("names what a connection lost", () =>
+    within(({ store, venue, folder }) =>
+      Effect.gen(function* () {
+        yield* venue.fault({ type: "loss", afterRows: 40, rows: 20 })
+        yield* start({ store, venue, folder })
+        yield* venue.advance(200)
+        yield* until(
+          "180 rows",
+          Effect.map(storedRows(store), (rows) => rows === 180)
+        )
+        yield* awaitExplained(store, venue, 200, ["provider"])
+      })
+    )
+  )
+
+  it.live("drops the newest where the spool is full, and names what it dropped", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        const { status } = yield* start({ store, venue, folder, spool: { maxBytes: 15_000 } })
+        yield* venue.advance(64)
+        yield* until(
+          "64 rows",
+          Effect.map(storedRows(store), (rows) => rows === 64)
+        )
+        leave()
+        yield* venue.advance(400)
+        yield* until(
+          "464 collected",
+          Effect.map(status, ({ feeds }) => feeds[0]?.rows === 464n)
+        )
+        const { overflow } = (yield* status).dropped
+        assert.isAbove(Number(overflow), 0)
+        comeBack()
+        const kept = 464 - Number(overflow)
+        yield* until(
+          "what was kept",
+          Effect.map(storedRows(store), (rows) => rows === kept)
+        )
+        yield* until(
+          "an empty spool",
+          Effect.map(status, ({ spool }) => spool.rows === 0n)
+        )
+        yield* venue.advance(100)
+        yield* until(
+          "100 more",
+          Effect.map(storedRows(store), (rows) => rows === kept + 100)
+        )
+        yield* awaitExplained(store, venue, 564, ["overflow"])
+      })
+    )
+  )
+
+  it.live("follows the registry: symbols come and go", () =>
+    within(({ store, venue, folder }) =>
+      Effect.gen(function* () {
+        yield* store.putSymbolEntries([{ ...entryOf("C"), enabled: false }])
+        const { status } = yield* start({ store, venue, folder })
+        yield* until(
+          "a feed",
+          Effect.map(status, ({ feeds }) => feeds.length === 1)
+        )
+        yield* venue.advance(100)
+        const of = (symbols: string, from: number, to: number) =>
+          venue.tape.slice(from, to).filter(({ symbol }) => symbols.includes(symbol)).length
+        yield* until(
+          "A and B",
+          Effect.map(storedRows(store), (rows) => rows === of("AB", 0, 100))
+        )
+        yield* store.putSymbolEntries([{ ...entryOf("C"), enabled: true }])
+        yield* until(
+          "two feeds",
+          Effect.map(status, ({ feeds }) => feeds.length === 2)
+        )
+        yield* store.putSymbolEntries([{ ...entryOf("A"), enabled: false }])
+        yield* Effect.sleep("200 millis")
+        yield* venue.advance(100)
+        const expected = of("AB", 0, 100) + of("BC", 100, 200)
+        yield* until(
+          "B and C",
+          Effect.map(storedRows(store), (rows) => rows === expected)
+        )
+        yield* Effect.sleep("100 millis")
+        assert.strictEqual(yield* storedRows(store), expected)
+      })
+    )
+  )
+})
