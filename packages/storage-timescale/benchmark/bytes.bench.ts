@@ -19,6 +19,7 @@ const rows = Number(process.argv.find((argument) => argument.startsWith("--rows=
 const kinds = [
   { name: "equities by Zipf's law", feed: "equities", symbols: 150, rows, even: false },
   { name: "equities, symbol by symbol", feed: "equities", symbols: 150, rows, even: false, order: "symbol" },
+  { name: "equities, four venues", feed: "equities", symbols: 150, rows, even: false, publishers: 4 },
   { name: "equities, 1,000 rows each", feed: "equities", symbols: Math.ceil(rows / 1_000), rows, even: true },
   {
     name: "equities, 20 rows each",
