@@ -1,6 +1,6 @@
 /**
  * How many bytes a trade takes: as a row with its indexes, and compressed; with values as int8 mantissas at the scale of the
- * tick, at scale 9, and as float8, the same trades in all of them; and what each column takes.
+ * tick, at finer scales, and as float8, the same trades in all of them; and what each column takes.
  *
  * Needs TimescaleDB's community edition: only it compresses.
  *
@@ -32,7 +32,13 @@ const kinds = [
   { name: "crypto, 1,000 rows each", feed: "crypto", symbols: Math.ceil(rows / 1_000), rows, even: true }
 ] as const
 
+type Feed = keyof typeof feeds
+
 const dayOf = (index: number): bigint => defaultDay + BigInt(index) * UnixNanos.PerDay
+
+const literal = (time: bigint): string => `timestamptz '${UnixNanos.toIso(time)}'`
+const within = (index: number): string =>
+  `ts >= ${literal(dayOf(index))} AND ts < ${literal(dayOf(index + 1))}`
 
 const listed = (store: MarketStore["Service"], { feed, symbols }: (typeof kinds)[number]) => {
   const { dataset, priceScale, sizeScale } = feeds[feed]
@@ -64,15 +70,37 @@ const columns =
   "ts trade_key price size ts_recv instrument_id ts_in_delta ts_ns ts_recv_ns publisher side flags depth".split(
     " "
   )
+
+/** Price and size of a row at another scale, and where such a scale is used. */
+const atScales =
+  (scales: { readonly [K in Feed]?: readonly [price: number, size: number] }) => (feed: Feed) => {
+    const wanted = scales[feed]
+    const { priceScale, sizeScale } = feeds[feed]
+    return wanted === undefined
+      ? undefined
+      : {
+          price: `price * ${10 ** (wanted[0] - priceScale)}`,
+          size: `size * ${10 ** (wanted[1] - sizeScale)}`
+        }
+  }
+
+const doubles = (feed: Feed) => {
+  const { priceScale, sizeScale } = feeds[feed]
+  return { price: `price / 1e${priceScale}::float8`, size: `size / 1e${sizeScale}::float8` }
+}
+
+/** What values can be stored as; the first one is what they are. */
 const shapes = [
-  { name: "int8, natural scale", table: "trade" },
+  { name: "int8, tick and lot", table: "trade" },
+  // The store keeps equities so: they trade between ticks.
+  { name: "int8, four places", table: "trade_four", type: "int8", values: atScales({ equities: [4, 0] }) },
   {
-    name: "int8, scale 9",
-    table: "trade_scale9",
+    name: "int8, finest (9/0, 8/8)",
+    table: "trade_finest",
     type: "int8",
-    value: "(t.$ * 10::numeric ^ (9 - i.$_scale))::int8"
+    values: atScales({ equities: [9, 0], crypto: [8, 8] })
   },
-  { name: "float8", table: "trade_float8", type: "float8", value: "(t.$ * i.$_unit)::float8" }
+  { name: "float8", table: "trade_float8", type: "float8", values: doubles }
 ]
 
 interface Extension {
@@ -81,25 +109,24 @@ interface Extension {
 }
 
 /** A table like that of the trades, with the same rows in the same order, values in another shape. */
-const makeShape = async (
-  sql: pg.Client,
-  { schema, version }: Extension,
-  shape: (typeof shapes)[number]
-): Promise<void> => {
-  const { table, type, value } = shape
-  if (type === undefined) return
-  const selected = columns.map((name) =>
-    name === "price" || name === "size" ? value.replaceAll("$", name) : `t.${name}`
-  )
+const makeShape = async (sql: pg.Client, { schema, version }: Extension, shape: (typeof shapes)[number]) => {
+  const { table, type, values } = shape
+  if (values === undefined) return
   await sql.query(`
     CREATE TABLE ${table} (LIKE trade);
     ALTER TABLE ${table} ALTER price TYPE ${type}, ALTER size TYPE ${type};
     CREATE UNIQUE INDEX ON ${table} (instrument_id, ts, trade_key);
     CREATE INDEX ON ${table} (ts);
     SELECT ${schema}.create_hypertable('${table}', ${schema}.by_range('ts', interval '1 day'), create_default_indexes => false);
-    ALTER TABLE ${table} SET (${optionsOf("trade", version)});
-    INSERT INTO ${table} (${columns.join(", ")}) SELECT ${selected.join(", ")}
-      FROM trade t JOIN instruments i ON i.id = t.instrument_id`)
+    ALTER TABLE ${table} SET (${optionsOf("trade", version)})`)
+  for (const [index, { feed }] of kinds.entries()) {
+    const { price, size } = values(feed) ?? {}
+    if (price === undefined) continue
+    const selected = columns.map((name) => (name === "price" ? price : name === "size" ? size : name))
+    await sql.query(
+      `INSERT INTO ${table} (${columns.join(", ")}) SELECT ${selected.join(", ")} FROM trade WHERE ${within(index)}`
+    )
+  }
 }
 
 /** Bytes per row. */
@@ -118,8 +145,8 @@ const firstRow = async <A extends pg.QueryResultRow>(sql: pg.Client, query: stri
   return rows[0]!
 }
 
-const chunkOf = async (sql: pg.Client, schema: string, table: string, day: bigint): Promise<string> => {
-  const [from, to] = [day, day + UnixNanos.PerDay].map((time) => `timestamptz '${UnixNanos.toIso(time)}'`)
+const chunkOf = async (sql: pg.Client, schema: string, table: string, index: number): Promise<string> => {
+  const [from, to] = [dayOf(index), dayOf(index + 1)].map(literal)
   const { chunk } = await firstRow<{ readonly chunk: string }>(
     sql,
     `SELECT c::text AS chunk FROM ${schema}.show_chunks('${table}', newer_than => ${from}, older_than => ${to}) c`
@@ -172,8 +199,8 @@ const asColumns = async (sql: pg.Client, chunk: string): Promise<ReadonlyMap<str
     .set("pages, index", found.all! - named)
 }
 
-const measure = async (sql: pg.Client, schema: string, table: string, day: bigint): Promise<Sizes> => {
-  const chunk = await chunkOf(sql, schema, table, day)
+const measure = async (sql: pg.Client, schema: string, table: string, index: number): Promise<Sizes> => {
+  const chunk = await chunkOf(sql, schema, table, index)
   const { rows, ...sizes } = await asRows(sql, chunk)
   await sql.query(`SELECT ${schema}.compress_chunk('${chunk}')`)
   const parts = Array.from(await asColumns(sql, chunk), ([name, bytes]) => [name, bytes / rows] as const)
@@ -192,14 +219,14 @@ const cells = (values: ReadonlyArray<number>): string =>
 
 const print = (found: ReadonlyArray<Found>, own: ReadonlyArray<Found>): void => {
   console.log(
-    "\nbytes per trade                                       table  key index time index    as a row compressed"
+    "\nbytes per trade                                           table  key index time index    as a row compressed"
   )
   for (const { kind, shape, sizes } of found) {
     const { compressed, identity, table, time } = sizes
     const row = cells([table, identity, time, table + identity + time, compressed])
-    console.log(`${kind.name.padEnd(27)} ${shape.padEnd(20)}${row}`)
+    console.log(`${kind.name.padEnd(27)} ${shape.padEnd(24)}${row}`)
   }
-  console.log("\ncompressed at the natural scale, by column:")
+  console.log("\ncompressed at the scale of tick and lot, by column:")
   for (const [index, { kind }] of own.entries()) console.log(`  ${index + 1} = ${kind.name}`)
   console.log(`${" ".repeat(14)}${own.map((_, index) => String(index + 1).padStart(11)).join("")}`)
   for (const name of own[0]!.sizes.columns.keys())
@@ -221,8 +248,9 @@ const report = async ({ store, sql }: BenchStore): Promise<void> => {
   for (const shape of shapes) await makeShape(sql, extension, shape)
   const found: Array<Found> = []
   for (const [index, kind] of kinds.entries())
-    for (const { name, table } of shapes)
-      found.push({ kind, shape: name, sizes: await measure(sql, extension.schema, table, dayOf(index)) })
+    for (const { name, table, values } of shapes)
+      if (values === undefined || values(kind.feed) !== undefined)
+        found.push({ kind, shape: name, sizes: await measure(sql, extension.schema, table, index) })
   const own = found.filter(({ shape }) => shape === shapes[0]!.name)
   print(found, own)
   // What a feed's times cost: nanoseconds, captures and message counters are noise that no codec makes small.
