@@ -2,7 +2,8 @@
 import { StoreError } from "@data-manager/core"
 import { Effect, Schedule } from "effect"
 
-const isContention = (error: unknown): boolean =>
+/** Whether repeating the work later can succeed. */
+export const isContention = (error: unknown): boolean =>
   error instanceof StoreError && error.reason._tag === "StoreContention"
 
 /** Does a transaction again that deadlocked or was not granted a lock in time, up to six times. It must have no other effect. */

@@ -4,8 +4,9 @@
  * bars are right whenever they are asked for, and no append waits for them.
  */
 import { type StoreError, type TimeRange, UnixNanos } from "@data-manager/core"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Schedule } from "effect"
 import type { BatchScan } from "../BatchScan.ts"
+import { isContention } from "../Contention.ts"
 import { codeOf } from "../PgError.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "../PgPool.ts"
 import { aggregates, aggregatesOf, exist, isAggregated, madeUntil } from "./Aggregates.ts"
@@ -243,7 +244,12 @@ export const refreshPending = Effect.fnUntraced(function* (
     `SELECT ${isAggregated} AND EXISTS (SELECT FROM bar_refreshes WHERE ends >= $1 AND starts < $2) AS due`,
     [UnixNanos.toIso(range.start), UnixNanos.toIso(range.end)]
   )
-  if (row!.due) yield* pool.withConnection("make bars", (connection) => refresh(connection, range))
+  if (!row!.due) return
+  // The server refuses while its own job makes bars of the same time: that ends.
+  yield* Effect.retry(
+    pool.withConnection("make bars", (connection) => refresh(connection, range)),
+    { while: isContention, times: 300, schedule: Schedule.spaced("200 millis").pipe(Schedule.jittered) }
+  )
 })
 
 /** A standby, say: the bars are made on its primary. */
