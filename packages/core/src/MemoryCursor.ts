@@ -91,6 +91,7 @@ export class MemoryCursor {
       gaps: this.#gaps,
       lag: BigInt(this.#channel.log.written - this.#position),
       durable: BigInt(this.#channel.durable),
+      position: BigInt(this.#position),
       start: BigInt(this.#start)
     }
   }

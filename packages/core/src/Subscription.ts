@@ -84,6 +84,8 @@ export interface SubscriptionInfo {
   readonly lag: bigint
   /** Everything before this position is committed in the store, 0 where nobody says so: there history and stream meet. */
   readonly durable: bigint
+  /** Position of the next row that it looks at. */
+  readonly position: bigint
   /** Position at which it began: it delivers, or tells as lost, what was published from there on. */
   readonly start: bigint
 }

@@ -62,7 +62,17 @@ export * as LiveFeed from "./LiveFeed.ts"
 export * as LiveInstruments from "./LiveInstruments.ts"
 export * as LiveService from "./LiveService.ts"
 export * as LiveWriter from "./LiveWriter.ts"
-export * as MarketData from "./MarketData.ts"
+export {
+  type HistoryDataRequest,
+  type LiveBegins,
+  MarketData,
+  type MarketDataError,
+  type MarketDataRequest,
+  type MarketEvent,
+  type MarketRows,
+  type MissingData,
+  type SubscribeRequest
+} from "./MarketData.ts"
 export * as MemoryTransport from "./MemoryTransport.ts"
 export * as Spool from "./Spool.ts"
 export * as SpoolFile from "./SpoolFile.ts"

@@ -90,6 +90,7 @@ class ShmReceiver {
       gaps: BigInt(stats.gaps),
       lag: BigInt(stats.lag),
       durable: BigInt(stats.durable),
+      position: BigInt(stats.position),
       start: BigInt(this.reader.start)
     }
   }
