@@ -85,19 +85,21 @@ const ReadOnly = "-c default_transaction_read_only=on -c client_min_messages=not
 
 const storedLayer = ({ database, dataDir, maxConnections = 4 }: OpenOptions) => {
   const store = Layer.unwrap(
-    Effect.map(PgServer.open({
+    Effect.map(
+      PgServer.open({
         ...(database === undefined ? {} : { url: Redacted.make(database) }),
         ...(dataDir === undefined ? {} : { dataDir })
-      }), ({ address, embedded }) =>
-      TimescaleStore.layer({
-        server: {
-          ...address,
-          options: address.options === undefined ? ReadOnly : `${address.options} ${ReadOnly}`
-        },
-        embedded,
-        maxConnections,
-        migrate: "require"
-      })
+      }),
+      ({ address, embedded }) =>
+        TimescaleStore.layer({
+          server: {
+            ...address,
+            options: address.options === undefined ? ReadOnly : `${address.options} ${ReadOnly}`
+          },
+          embedded,
+          maxConnections,
+          migrate: "require"
+        })
     )
   )
   return InstrumentRegistry.layer.pipe(Layer.provideMerge(store))

@@ -1,9 +1,10 @@
 /** Batches with other numbers for their instruments. Only that column is new: everything else is shared. */
 import type { BatchContext } from "./BatchContext.ts"
+import { replaced } from "./BatchLayout.ts"
 import type { Instrument, InstrumentDirectory, InstrumentId } from "./Instrument.ts"
-import { QuoteBatch } from "./QuoteBatch.ts"
+import { QuoteBatch, QuoteLayout } from "./QuoteBatch.ts"
 import type { KeyedBatch } from "./RowIndex.ts"
-import { TradeBatch } from "./TradeBatch.ts"
+import { TradeBatch, TradeLayout } from "./TradeBatch.ts"
 
 /** The rows of a batch, its instruments numbered as the context's directory has them. */
 export const renumbered = <B extends KeyedBatch>(
@@ -21,22 +22,18 @@ export const renumbered = <B extends KeyedBatch>(
     }
     instrument[row] = number
   }
-  const { words } = batch
-  return (
-    batch._tag === "TradeBatch"
-      ? new TradeBatch(
-          context,
-          { columns: { ...batch.columns, instrument }, words: words as TradeBatch["words"] },
-          batch.length,
-          batch.textIds
-        )
-      : new QuoteBatch(
-          context,
-          { columns: { ...batch.columns, instrument }, words: words as QuoteBatch["words"] },
-          batch.length
-        )
-  ) as B
+  return replacing(batch, context, instrument) as B
 }
+
+const replacing = (batch: KeyedBatch, context: BatchContext, instrument: Uint32Array): KeyedBatch =>
+  batch._tag === "TradeBatch"
+    ? new TradeBatch(
+        context,
+        replaced(TradeLayout, batch, "instrument", instrument),
+        batch.length,
+        batch.textIds
+      )
+    : new QuoteBatch(context, replaced(QuoteLayout, batch, "instrument", instrument), batch.length)
 
 /**
  * Translates batches of several sources into one numbering: that of the instruments given, by their symbol. What is not among
