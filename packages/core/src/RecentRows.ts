@@ -23,6 +23,7 @@ export class RecentRows {
 
   /** Rows were given on. */
   add(batch: KeyedBatch): void {
+    if (batch.length === 0) return
     this.#batches.push(batch)
     this.#rows += batch.length
     while (this.#rows - this.#batches[this.#first]!.length >= this.#most) {
