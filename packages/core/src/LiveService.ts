@@ -24,7 +24,7 @@ import type { MarketSchema } from "./MarketSchema.ts"
 import { MarketStore } from "./MarketStore.ts"
 import * as MemoryTransport from "./MemoryTransport.ts"
 import type { Provider, ProviderHealth } from "./Provider.ts"
-import { Publication } from "./Publication.ts"
+import { Publication, type PublicationReader } from "./Publication.ts"
 import * as Spool from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -74,6 +74,8 @@ export class LiveService extends Context.Service<
     readonly hub: Hub.Hub
     /** Subscriptions within this process, by the same contract as those of a ring. */
     readonly memory: MemoryTransport.MemoryTransport
+    /** Who reads the publication, where there is one that can tell. */
+    readonly readers: Effect.Effect<ReadonlyArray<PublicationReader>>
     /** Waits for the end of the service by a failure that it cannot go on after. */
     readonly failure: Effect.Effect<never, StoreError | SpoolError>
   }
@@ -152,7 +154,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       }
       return current
     })
-    return LiveService.of({ status, hub, memory, failure: Deferred.await(failed) })
+    const readers = Option.getOrUndefined(publication)?.readers ?? Effect.succeed([])
+    return LiveService.of({ status, hub, memory, readers, failure: Deferred.await(failed) })
   })
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */

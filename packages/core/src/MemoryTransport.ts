@@ -51,8 +51,8 @@ export interface MemoryTransport {
   readonly connect: (
     options?: MemoryConnectOptions
   ) => Effect.Effect<Subscription["Service"], TransportError, Scope.Scope>
-  /** Subscriptions of all clients, in the order in which they were made. */
-  readonly subscriptions: () => ReadonlyArray<SubscriptionInfo>
+  /** Subscriptions of all clients, by what they subscribe to. */
+  readonly subscriptions: () => ReadonlyArray<SubscriptionInfo & { readonly rows: MarketSchema.RowKind }>
   /** Ends a subscription of any client. */
   readonly unsubscribe: (id: SubscriptionId) => Effect.Effect<void, TransportError>
 }
@@ -120,7 +120,10 @@ export const make = Effect.fnUntraced(function* (options: MemoryTransportOptions
     publication,
     connect: (how = {}) =>
       Effect.flatMap(channelOf("connect", how.kind ?? "trades"), (channel) => connect(name, channel, how)),
-    subscriptions: () => all().map((cursor) => cursor.info),
+    subscriptions: () =>
+      [...channels.values()].flatMap(({ cursors, kind }) =>
+        [...cursors.values()].map((cursor) => ({ ...cursor.info, rows: kind }))
+      ),
     unsubscribe: (id) => {
       const channel = [...channels.values()].find(({ cursors }) => cursors.has(id))
       return channel === undefined ? Effect.fail(unknown(id)) : Effect.sync(() => end(channel, id))
