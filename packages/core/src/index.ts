@@ -77,6 +77,7 @@ export {
 } from "./MarketData.ts"
 export * as MemoryTransport from "./MemoryTransport.ts"
 export * as Spool from "./Spool.ts"
+export * as StoredSnapshots from "./StoredSnapshots.ts"
 export * as SpoolFile from "./SpoolFile.ts"
 export * as SpoolFrame from "./SpoolFrame.ts"
 

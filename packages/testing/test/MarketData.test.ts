@@ -8,8 +8,10 @@ import {
   type MarketEvent,
   MarketStore,
   MemoryTransport,
+  StoredSnapshots,
   StoreMigrations,
   Subscription,
+  type SubscriptionEvent,
   type TradeBatch,
   tradeBuilder
 } from "@data-manager/core"
@@ -390,5 +392,65 @@ describe("MarketData", () => {
       assert.deepStrictEqual(keysOf(events.slice(0, live)), [12, 15, 18])
       assert.deepStrictEqual(keysOf(events.slice(live)), [21, 24, 27, 30, 33, 36, 39])
     }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "fills a snapshot that is deeper than the transport remembers from the store, exactly up to the boundary",
+    () =>
+      Effect.gen(function* () {
+        const now = BigInt(Date.now()) * 1_000_000n
+        const { publisher, registry, transport } = yield* setUp({ capacity: 120 })
+        const put = (rows: number) =>
+          publisher.publish(
+            Array.from({ length: rows }, (_, i) => now + BigInt(publisher.next + i) * 1_000_000n)
+          )
+        for (let i = 0; i < 40; i++) {
+          yield* put(6)
+          if (i < 38) yield* publisher.commit
+        }
+        const layer = StoredSnapshots.layer().pipe(
+          Layer.provide(Layer.effect(Subscription, transport.connect())),
+          Layer.provide(registry)
+        )
+        yield* Effect.gen(function* () {
+          const subscription = yield* Subscription
+          const kind = { _tag: "SnapshotDelta", symbols: ["TEST:A", "TEST:X"], snapshotDepth: 50 } as const
+          const opening = yield* Effect.forkChild(subscription.subscribe(kind))
+          // Rows that come, and are stored, while the snapshot is made.
+          for (let i = 0; i < 30; i++) {
+            yield* Effect.sleep("1 millis")
+            yield* put(6)
+            yield* publisher.commit
+          }
+          while (publisher.waiting > 0) yield* publisher.commit
+          const handle = yield* Fiber.join(opening)
+          yield* put(6)
+          const events: Array<SubscriptionEvent> = []
+          for (let polled = handle.poll(1000); polled.length > 0; polled = handle.poll(1000))
+            events.push(...polled)
+        const keys = (event: SubscriptionEvent) =>
+            event._tag === "Batch" || event._tag === "Snapshot"
+              ? Array.from((event.batch as TradeBatch).columns.tradeKey, Number)
+              : []
+          const of = (symbol: string) =>
+            events.find(
+              (event): event is Extract<SubscriptionEvent, { _tag: "Snapshot" }> =>
+                event._tag === "Snapshot" && event.symbol === symbol
+            )!
+          const deep = of("TEST:A")
+          assert.isTrue(deep.complete)
+          assert.isFalse(of("TEST:X").complete)
+          // 240 rows were published before: every third is one of A, the newest fifty of them.
+          assert.deepStrictEqual(
+            keys(deep),
+            Array.from({ length: 50 }, (_, i) => 237 - 3 * (49 - i))
+          )
+          const delta = events.flatMap((event) => (event._tag === "Batch" ? keys(event) : []))
+          assert.deepStrictEqual(
+            delta,
+            Array.from({ length: (publisher.next - 240) / 3 }, (_, i) => 240 + 3 * i)
+          )
+        }).pipe(Effect.scoped, Effect.provide(layer))
+      }).pipe(Effect.scoped)
   )
 })

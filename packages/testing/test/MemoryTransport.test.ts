@@ -1,5 +1,5 @@
-import { MemoryTransport, Publication, Subscription, type TransportError } from "@data-manager/core"
-import { Context, Effect, Layer, Scope } from "effect"
+import { MemoryTransport, Publication, Subscription } from "@data-manager/core"
+import { Effect, Layer } from "effect"
 import { TransportSuite } from "../src/index.ts"
 
 /** Both ends of one transport as layers of their own: the publication's scope is that of the transport. */
