@@ -417,18 +417,17 @@ describe("MarketData", () => {
           const kind = { _tag: "SnapshotDelta", symbols: ["TEST:A", "TEST:X"], snapshotDepth: 50 } as const
           const opening = yield* Effect.forkChild(subscription.subscribe(kind))
           // Rows that come, and are stored, while the snapshot is made.
-          for (let i = 0; i < 30; i++) {
+          while (opening.pollUnsafe() === undefined) {
             yield* Effect.sleep("1 millis")
             yield* put(6)
             yield* publisher.commit
           }
-          while (publisher.waiting > 0) yield* publisher.commit
           const handle = yield* Fiber.join(opening)
           yield* put(6)
           const events: Array<SubscriptionEvent> = []
           for (let polled = handle.poll(1000); polled.length > 0; polled = handle.poll(1000))
             events.push(...polled)
-        const keys = (event: SubscriptionEvent) =>
+          const keys = (event: SubscriptionEvent) =>
             event._tag === "Batch" || event._tag === "Snapshot"
               ? Array.from((event.batch as TradeBatch).columns.tradeKey, Number)
               : []
