@@ -27,6 +27,13 @@ const kinds = [
   { kind: "provider", folder: /^providers-/, workspace: /^core$/, external: /./ },
   { kind: "storage", folder: /^storage-/, workspace: /^core$/, external: /./ },
   { kind: "transport", folder: /^transport-/, workspace: /^core$/, external: /./ },
+  // Stored and live data together, for programs without Effect.
+  {
+    kind: "client",
+    folder: /^client$/,
+    workspace: /^(core|storage-[^/]+|transport-[^/]+)$/,
+    external: /^effect(\/|$)/
+  },
   // Published as one bundle: what is bundled is a development dependency, what is not has to be declared as any other.
   { kind: "cli", folder: /^cli$/, workspace: /./, external: /./, isBundle: true }
 ]

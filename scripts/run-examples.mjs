@@ -7,7 +7,7 @@
 //     A line between slashes, /like this [0-9]+/, is a regular expression for the whole line.
 // Data goes to a folder of its own (DM_DATA_DIR), which is removed afterwards.
 import { spawn } from "node:child_process"
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { prepare, root } from "./toolchain.mjs"
@@ -95,6 +95,8 @@ const runAll = async (folders) => {
   let failed = 0
   for (const { name, path } of folders) {
     const data = mkdtempSync(join(tmpdir(), "dm-example-"))
+    // Started by root, a database runs as somebody else, who has to get to folders in it.
+    chmodSync(data, 0o711)
     const start = performance.now()
     try {
       const failure = await failureOf(path, { ...env, DM_DATA_DIR: data })

@@ -240,3 +240,21 @@ export const window = <const L extends BatchLayout>(
     return { columns: columns as Columns<L>, words: words as ColumnWords<L>, buffer }
   return new LaidOut(buffer, end, columns as Columns<L>, words as ColumnWords<L>, room)
 }
+
+/** A column set with another column in the place of one; everything else is shared, whatever kind of object it stands in. */
+export const replaced = <const L extends BatchLayout>(
+  layout: L,
+  { columns, words }: Pick<ColumnViews<L>, "columns" | "words">,
+  name: keyof L & string,
+  column: ArrayBufferView
+): Pick<ColumnViews<L>, "columns" | "words"> => {
+  const plan = planOf(layout)
+  const all: Record<string, unknown> = { ...plan.columns }
+  const halves: Record<string, unknown> = { ...plan.words }
+  for (const { name: each, bytes } of plan.steps) {
+    all[each] = columns[each as keyof L]
+    if (bytes === 8) halves[each] = (words as Record<string, Int32Array>)[each]
+  }
+  all[name] = column
+  return { columns: all as Columns<L>, words: halves as ColumnWords<L> }
+}

@@ -130,6 +130,26 @@ export const SubscribersDocument = Schema.Struct({
   publication: Schema.NullOr(PublicationDocument)
 })
 
+/**
+ * A subscription. Those within the process are known in full; a reader of the ring by what it says of itself, and `null` where it
+ * says nothing.
+ */
+export const SubscriptionDocument = Schema.Struct({
+  id: Schema.String,
+  client: Schema.String,
+  transport: Schema.String,
+  rows: Schema.String,
+  pid: Schema.NullOr(Schema.Finite),
+  kind: Schema.NullOr(Schema.Literals(["topic", "filtered", "snapshot"])),
+  symbols: Schema.NullOr(Schema.Array(Schema.String)),
+  created_at: Schema.NullOr(Big),
+  delivered: Big,
+  suppressed: Schema.NullOr(Schema.Struct({ quantity: Big, price_change: Big, throttle: Big })),
+  lost: Big,
+  gaps: Big,
+  lag: Big
+})
+
 const DroppedDocument = Schema.Struct({ overflow: Big, disk_full: Big })
 
 /** Everything that a service tells about itself. */
@@ -285,6 +305,21 @@ const Symbols = HttpApiGroup.make("symbols")
   )
   .annotateMerge(about("What is collected. A running collection follows within seconds."))
 
+const Subscriptions = HttpApiGroup.make("subscriptions")
+  .add(
+    HttpApiEndpoint.get("list", "/subscriptions", {
+      success: Schema.Struct({ subscriptions: Schema.Array(SubscriptionDocument) })
+    }).annotateMerge(about("Subscriptions within the process, and readers of the ring.")),
+    HttpApiEndpoint.delete("end", "/subscriptions/:id", {
+      params: { id: Schema.String },
+      success: SubscriptionDocument,
+      error: [ControlUnknown, ControlConflict]
+    }).annotateMerge(
+      about("Ends a subscription within the process. A reader of the ring ends with its own program.")
+    )
+  )
+  .annotateMerge(about("Who gets live rows, and which."))
+
 const Backfills = HttpApiGroup.make("backfill")
   .add(
     HttpApiEndpoint.post("start", "/backfill", {
@@ -336,7 +371,7 @@ const withToken = (spec: Record<string, unknown>): Record<string, unknown> => ({
 
 /** Everything that a running service answers. */
 export class ControlApi extends HttpApi.make("data-manager")
-  .add(Watching, Symbols, Backfills, Log)
+  .add(Watching, Symbols, Subscriptions, Backfills, Log)
   .middleware(ControlMistakes)
   .annotateMerge(
     OpenApi.annotations({

@@ -8,6 +8,7 @@ import type {
   PublicationDocument,
   StatusDocument,
   SubscribersDocument,
+  SubscriptionDocument,
   SymbolDocument
 } from "./ControlApi.ts"
 import type { HealthReason } from "./ControlHealth.ts"
@@ -15,7 +16,10 @@ import type { ControlWatch } from "./ControlWatch.ts"
 import * as Decimal from "./Decimal.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import type { LiveServiceStatus } from "./LiveService.ts"
+import type { RowKind } from "./MarketSchema.ts"
 import type { SymbolEntry } from "./MarketStore.ts"
+import type { PublicationReader } from "./Publication.ts"
+import type { SubscriptionInfo } from "./Subscription.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
 const text = (value: bigint | undefined): string | null => value?.toString() ?? null
@@ -77,6 +81,52 @@ export const subscribers = (status: LiveServiceStatus): typeof SubscribersDocume
     dropped: each.dropped.toString()
   })),
   publication: publication(status.publication)
+})
+
+const kinds = { Topic: "topic", Filtered: "filtered", SnapshotDelta: "snapshot" } as const
+
+/** A subscription within the process. */
+export const subscription = (
+  { clientId, createdAt, kind, suppressed, ...info }: SubscriptionInfo,
+  rows: RowKind
+): typeof SubscriptionDocument.Type => ({
+  id: info.id,
+  client: clientId,
+  transport: "memory",
+  rows,
+  pid: null,
+  kind: kinds[kind._tag],
+  symbols: kind.symbols,
+  created_at: createdAt.toString(),
+  delivered: info.delivered.toString(),
+  suppressed: {
+    quantity: suppressed.quantity.toString(),
+    price_change: suppressed.priceChange.toString(),
+    throttle: suppressed.throttle.toString()
+  },
+  lost: info.lost.toString(),
+  gaps: info.gaps.toString(),
+  lag: info.lag.toString()
+})
+
+/** A reader of the publication. */
+export const reader = (
+  { client, delivered, gaps, id, kind, lag, lost, pid }: PublicationReader,
+  transport: string
+): typeof SubscriptionDocument.Type => ({
+  id: `${transport}:${id}`,
+  client,
+  transport,
+  rows: kind,
+  pid: pid ?? null,
+  kind: null,
+  symbols: null,
+  created_at: null,
+  delivered: delivered.toString(),
+  suppressed: null,
+  lost: lost.toString(),
+  gaps: gaps.toString(),
+  lag: lag.toString()
 })
 
 /** What the program adds to what the service knows. */

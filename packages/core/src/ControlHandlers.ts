@@ -174,6 +174,37 @@ const entryOf = (payload: typeof AddSymbol.Type) => ({
   exchange: payload.exchange
 })
 
+const Subscriptions = HttpApiBuilder.group(
+  ControlApi,
+  "subscriptions",
+  Effect.fnUntraced(function* (handlers) {
+    const { memory, readers, status } = yield* LiveService
+    const own = () => memory.subscriptions().map((info) => Document.subscription(info, info.rows))
+    const others = Effect.gen(function* () {
+      const { publication } = yield* status
+      const found = yield* readers
+      return found.map((each) => Document.reader(each, publication?.name ?? "publication"))
+    })
+    const list = Effect.map(others, (readersOfIt) => [...own(), ...readersOfIt])
+    return handlers.handleAll({
+      list: () => Effect.map(list, (subscriptions) => ({ subscriptions })),
+      end: ({ params }) =>
+        Effect.gen(function* () {
+          const found = (yield* list).find(({ id }) => id === params.id)
+          if (found === undefined)
+            return yield* new ControlUnknown({ message: `there is no subscription ${params.id}` })
+          if (found.transport !== "memory")
+            return yield* new ControlConflict({
+              message: `${found.client} reads the ring by itself: end its process${found.pid === null ? "" : ` (${found.pid})`}`
+            })
+          yield* Effect.ignore(memory.unsubscribe(found.id))
+          yield* Effect.logInfo(`control: subscription ${found.id} of ${found.client} is ended`)
+          return found
+        })
+    })
+  })
+)
+
 /** What a payload orders. */
 const orderOf = Effect.fnUntraced(function* (payload: typeof StartBackfill.Type) {
   const refused = (message: string) => Effect.fail(new ControlRefused({ message }))
@@ -256,7 +287,7 @@ const Mistakes = HttpApiMiddleware.layerSchemaErrorTransform(ControlMistakes, (e
 /** The routes of a control plane, for whoever is let in; its document is at `/openapi.json`. */
 const routes = (access: ControlAccess.ControlAccess) =>
   HttpApiBuilder.layer(ControlApi, { openapiPath: "/openapi.json" }).pipe(
-    Layer.provide([Watching, Symbols, Backfills, Log]),
+    Layer.provide([Watching, Symbols, Subscriptions, Backfills, Log]),
     Layer.provide(Mistakes),
     Layer.merge(ControlAccess.layer(access)),
     Layer.provide(HttpServer.layerServices)
@@ -268,7 +299,7 @@ export const webHandler = (
 ): Effect.Effect<
   (request: Request) => Promise<Response>,
   never,
-  Control | InstrumentRegistry | BackfillJobs | Scope.Scope
+  Control | LiveService | InstrumentRegistry | BackfillJobs | Scope.Scope
 > =>
   Effect.gen(function* () {
     const app = yield* HttpRouter.toHttpEffect(routes(access))

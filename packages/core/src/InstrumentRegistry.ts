@@ -35,6 +35,11 @@ export class InstrumentRegistry extends Context.Service<
     readonly setEnabled: (symbol: string, enabled: boolean) => Effect.Effect<SymbolEntry, StoreError>
     /** The instrument that a full or short text names during a time; unknown, ambiguous and spanning texts are errors. */
     readonly resolve: (text: string, range?: TimeRange) => Effect.Effect<Instrument, StoreError>
+    /** The same, with what speaks against it as a value: for those who can go on without. */
+    readonly lookup: (
+      text: string,
+      range?: TimeRange
+    ) => Effect.Effect<Instrument | SymbolText.SymbolProblem, StoreError>
     readonly get: (id: InstrumentId) => Effect.Effect<Instrument | undefined, StoreError>
     readonly directory: Effect.Effect<InstrumentDirectory, StoreError>
     /** What changes from the first look of the stream on, by this program or any other on the same database. */
@@ -95,6 +100,14 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
     const tables = Effect.flatMap(Ref.get(cache), (cached) =>
       cached === undefined ? reload : Effect.succeed(cached)
     )
+    const lookup: Service["lookup"] = (text, range) =>
+      Effect.flatMap(tables, (known) => {
+        const found = lookupIn(known, text, range)
+        // The registry may have learned of it since it was read.
+        return "_tag" in found
+          ? Effect.map(reload, (fresh) => lookupIn(fresh, text, range))
+          : Effect.succeed(found)
+      })
     const change = changeEntry(store, all)
     const looks = differences(all, options.pollInterval ?? "5 seconds", changesOf(options.configured))
     return {
@@ -110,14 +123,13 @@ const make = (store: MarketStore["Service"], options: RegistryOptions): Effect.E
       add: (entry) => addEntry(store, entry),
       remove: (symbol) => Effect.flatMap(now, (at) => change("remove symbol", symbol, { removedAt: at })),
       setEnabled: (symbol, enabled) => change("enable symbol", symbol, { enabled }),
+      lookup,
       resolve: (text, range) =>
-        Effect.flatMap(tables, (known) => {
-          const found = find(known, text, range)
-          // The registry may have learned of it since it was read.
-          return "instrument" in found
-            ? Effect.succeed(known.instruments.get(found.instrument)!)
-            : Effect.flatMap(reload, (fresh) => resolveIn(fresh, text, range))
-        }),
+        Effect.flatMap(lookup(text, range), (found) =>
+          "_tag" in found
+            ? Effect.fail(badRequest("resolve symbol", SymbolText.describe(found)))
+            : Effect.succeed(found)
+        ),
       get: (id) =>
         Effect.flatMap(tables, (known) => {
           const instrument = known.instruments.get(id)
@@ -157,11 +169,13 @@ const find = (tables: IndexedTables, text: string, range: TimeRange | undefined)
     : SymbolText.resolve(text, tables.listings, tables.instruments, range)
 }
 
-const resolveIn = (tables: IndexedTables, text: string, range: TimeRange | undefined) => {
+const lookupIn = (
+  tables: IndexedTables,
+  text: string,
+  range: TimeRange | undefined
+): Instrument | SymbolText.SymbolProblem => {
   const found = find(tables, text, range)
-  return "instrument" in found
-    ? Effect.succeed(tables.instruments.get(found.instrument)!)
-    : Effect.fail(badRequest("resolve symbol", SymbolText.describe(found)))
+  return "instrument" in found ? tables.instruments.get(found.instrument)! : found
 }
 
 const isFixed = (configured: ConfiguredEntries): configured is ReadonlyArray<SymbolEntry> =>

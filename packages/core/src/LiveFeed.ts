@@ -14,8 +14,10 @@ import type { RegisterListings } from "./FileSource.ts"
 import { type Hub, logBroken } from "./Hub.ts"
 import { LiveSession } from "./LiveSession.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
+import * as MarketSchema from "./MarketSchema.ts"
 import type { Provider, ProviderEvent, Selection } from "./Provider.ts"
 import { ProviderError, ProviderUnavailable } from "./ProviderError.ts"
+import { RecentRows } from "./RecentRows.ts"
 import type { StoreError } from "./StoreError.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -60,6 +62,11 @@ export interface LiveFeed {
   readonly status: () => LiveFeedStatus
 }
 
+/** Rows that a stream which begins again may repeat: those of the moment at which it is asked to begin. */
+const Remembered = 8_192
+/** How long repeats are looked for after that. */
+const RepeatMillis = 60_000
+
 /** Pauses between tries: from one second, doubled, up to a minute; half of each is chance. */
 const FirstPause = 1000
 const LongestPause = 60_000
@@ -91,10 +98,14 @@ class Feed {
   readonly #excluded = new Set<string>()
   /** Where the next stream asks for replay from. */
   #from: bigint | undefined
+  /** What was given on last: a replay begins with some of it. */
+  readonly #recent: RecentRows
+  #repeatsUntil = 0
 
   constructor(options: LiveFeedOptions) {
     this.#options = options
     this.#from = options.from
+    this.#recent = new RecentRows(Remembered, MarketSchema.clock(options.selection.schema))
   }
 
   readonly status = (): LiveFeedStatus => ({
@@ -160,6 +171,8 @@ class Feed {
         )
       )
       const from = this.#from === undefined ? {} : { from: this.#from }
+      this.#recent.beginRepeats()
+      this.#repeatsUntil = clock.currentTimeMillisUnsafe() + RepeatMillis
       yield* provider.live(selection, from).pipe(
         Stream.runForEachArray((events) => this.#take(session, events, clock.currentTimeMillisUnsafe())),
         Effect.ensuring(Effect.suspend(() => this.#close(session)))
@@ -200,6 +213,15 @@ class Feed {
     })
   }
 
+  /** What of a batch was not given on before the stream began again. */
+  #fresh(batch: MarketBatch, now: number): MarketBatch {
+    if (!isSelectable(batch)) return batch
+    if (now > this.#repeatsUntil) this.#recent.endRepeats()
+    const fresh = this.#recent.without(batch)
+    this.#recent.add(fresh)
+    return fresh
+  }
+
   #deliver(session: LiveSession, events: ReadonlyArray<ProviderEvent>, now: number): void {
     for (const event of events) {
       if (event._tag === "Mapping") continue
@@ -211,7 +233,8 @@ class Feed {
       this.#rows += BigInt(event.batch.length)
       this.#lastRowAt = BigInt(now) * UnixNanos.PerMilli
       this.#failures = 0
-      session.add(this.#excluded.size === 0 ? event.batch : without(event.batch, this.#excluded), now)
+      const batch = this.#fresh(event.batch, now)
+      session.add(this.#excluded.size === 0 ? batch : without(batch, this.#excluded), now)
     }
   }
 }

@@ -22,11 +22,14 @@ import * as LiveInstruments from "./LiveInstruments.ts"
 import * as LiveWriter from "./LiveWriter.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
 import { MarketStore } from "./MarketStore.ts"
+import * as MemoryTransport from "./MemoryTransport.ts"
 import type { Provider, ProviderHealth } from "./Provider.ts"
-import { Publication } from "./Publication.ts"
+import { Publication, type PublicationReader } from "./Publication.ts"
 import * as Spool from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
+import { Subscription } from "./Subscription.ts"
+import type { TransportError } from "./TransportError.ts"
 
 /** What a service is made of. */
 export interface LiveServiceOptions<E = never> {
@@ -38,6 +41,8 @@ export interface LiveServiceOptions<E = never> {
   readonly providers: (register: RegisterListings) => Effect.Effect<ReadonlyArray<Provider>, E, Scope.Scope>
   /** Schemas of symbols that name none. Default: trades. */
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
+  /** Newest rows of each kind that are kept in memory for subscribers in this process; default 65,536. */
+  readonly memoryRows?: number | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -65,8 +70,12 @@ export class LiveService extends Context.Service<
   LiveService,
   {
     readonly status: Effect.Effect<LiveServiceStatus>
-    /** Everything that is collected, for subscribers in this process. */
+    /** Everything that is collected, for sinks and subscribers in this process. */
     readonly hub: Hub.Hub
+    /** Subscriptions within this process, by the same contract as those of a ring. */
+    readonly memory: MemoryTransport.MemoryTransport
+    /** Who reads the publication, where there is one that can tell. */
+    readonly readers: Effect.Effect<ReadonlyArray<PublicationReader>>
     /** Waits for the end of the service by a failure that it cannot go on after. */
     readonly failure: Effect.Effect<never, StoreError | SpoolError>
   }
@@ -92,12 +101,22 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     const publishing = Option.isNone(publication)
       ? undefined
       : yield* HubPublication.attach(hub, publication.value, instruments.directory)
+    const memory = yield* MemoryTransport.make({
+      name: "service",
+      kinds: ["trades", "quotes"],
+      capacity: options.memoryRows
+    })
+    const inMemory = yield* HubPublication.attach(hub, memory.publication, instruments.directory)
     const writer = LiveWriter.make({
       store,
       spool,
       instruments,
       instance: options.instance,
-      onCommitted: (frame) => publishing?.markDurable(spooling.passed(frame)) ?? Effect.void
+      onCommitted: (frame) => {
+        const passed = spooling.passed(frame)
+        const durable = inMemory.markDurable(passed)
+        return publishing === undefined ? durable : Effect.andThen(durable, publishing.markDurable(passed))
+      }
     })
     yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
     const providers = yield* options.providers(instruments.register)
@@ -135,7 +154,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       }
       return current
     })
-    return LiveService.of({ status, hub, failure: Deferred.await(failed) })
+    const readers = Option.getOrUndefined(publication)?.readers ?? Effect.succeed([])
+    return LiveService.of({ status, hub, memory, readers, failure: Deferred.await(failed) })
   })
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */
@@ -181,3 +201,12 @@ export const layer = <E = never>(
   E | StoreError | SpoolError,
   MarketStore | InstrumentRegistry | FileSystem.FileSystem | Path.Path
 > => Layer.effect(LiveService, make(options))
+
+/** A client of the service in this process: what it publishes, without a ring. */
+export const subscription = (
+  options: MemoryTransport.MemoryConnectOptions = {}
+): Layer.Layer<Subscription, TransportError, LiveService> =>
+  Layer.effect(
+    Subscription,
+    Effect.flatMap(LiveService, ({ memory }) => memory.connect(options))
+  )

@@ -13,6 +13,21 @@ export interface PublishResult {
   readonly demoted: number
 }
 
+/** A reader of a publication, as far as that knows it. What a reader of another process says of itself is not to be trusted. */
+export interface PublicationReader {
+  /** Unique among those who read at the time. */
+  readonly id: string
+  readonly client: string
+  readonly kind: RowKind
+  /** Process id, where it is another process of this host. */
+  readonly pid?: number | undefined
+  readonly delivered: bigint
+  readonly gaps: bigint
+  readonly lost: bigint
+  /** Rows published that it has not read. */
+  readonly lag: bigint
+}
+
 /** A running publication; its layer starts it, closing the scope stops it and tells the subscribers. */
 export class Publication extends Context.Service<
   Publication,
@@ -26,5 +41,7 @@ export class Publication extends Context.Service<
     /** Everything up to this position is committed in the store: history and live meet here. */
     readonly markDurable: (kind: RowKind, position: bigint) => Effect.Effect<void, TransportError>
     readonly connectionCount: Effect.Effect<number>
+    /** Who reads, where the publication can tell. */
+    readonly readers?: Effect.Effect<ReadonlyArray<PublicationReader>> | undefined
   }
 >()("@data-manager/core/Publication") {}

@@ -12,7 +12,9 @@ import type { TransportError } from "./TransportError.ts"
  * Where reading starts. `Latest`: with the next row. `Oldest`: with the oldest row that the transport still has. `Sequence`:
  * at a position; what is gone by then is reported as lost. `Time`: with what was published at `time` (ns since the epoch)
  * or later, and possibly a few rows before. `LastPerSymbol`: the newest `count` rows of each symbol as snapshots, then
- * everything that follows them, with no row missing or repeated in between.
+ * everything that follows them, with no row missing or repeated in between. `Durable`: with the first row that is not known to
+ * be committed in the store, or the oldest that the transport still has, whichever is later: what comes before is in the store
+ * as soon as `durable` of the subscription has reached its `start`.
  */
 export type StartPosition =
   | { readonly _tag: "Latest" }
@@ -20,6 +22,7 @@ export type StartPosition =
   | { readonly _tag: "Sequence"; readonly sequence: bigint }
   | { readonly _tag: "Time"; readonly time: bigint }
   | { readonly _tag: "LastPerSymbol"; readonly count: number }
+  | { readonly _tag: "Durable" }
 
 /**
  * What is delivered. Symbols are `DATASET:RAW_SYMBOL`, a raw symbol alone where it is unique, or `ALL_SYMBOLS`.
@@ -81,6 +84,10 @@ export interface SubscriptionInfo {
   readonly lag: bigint
   /** Everything before this position is committed in the store, 0 where nobody says so: there history and stream meet. */
   readonly durable: bigint
+  /** Position of the next row that it looks at. */
+  readonly position: bigint
+  /** Position at which it began: it delivers, or tells as lost, what was published from there on. */
+  readonly start: bigint
 }
 
 /** Rows held back, by cause: each row counts once, under the first condition that it failed. */
@@ -97,6 +104,13 @@ export interface SubscriptionHandle {
   readonly receive: Stream.Stream<SubscriptionEvent, TransportError>
   /** For strategies with a loop of their own: what has arrived, at most `limit` rows, at once and without an Effect. */
   readonly poll: (limit: number) => ReadonlyArray<SubscriptionEvent>
+  /**
+   * Wants further symbols, from the next row that has not been read on; those that it wants already change nothing. Not for
+   * snapshots: a snapshot is taken once, at the start.
+   */
+  readonly addSymbols: (symbols: ReadonlyArray<string>) => Effect.Effect<void, TransportError>
+  /** Wants these symbols no longer. One that is wanted as part of `ALL_SYMBOLS` cannot be taken out, and the last one neither. */
+  readonly removeSymbols: (symbols: ReadonlyArray<string>) => Effect.Effect<void, TransportError>
 }
 
 /** Connected to one publication. */

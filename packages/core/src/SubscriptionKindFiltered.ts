@@ -15,7 +15,7 @@ import { ABSENT_I64 } from "./Absent.ts"
 import { selectTrades } from "./BatchSelection.ts"
 import * as Decimal from "./Decimal.ts"
 import type { InstrumentId } from "./Instrument.ts"
-import type { SubscriptionKind, Suppressed } from "./Subscription.ts"
+import type { SubscriptionEvent, SubscriptionKind, Suppressed } from "./Subscription.ts"
 import type { TradeBatch } from "./TradeBatch.ts"
 
 /** The conditions of a filtered subscription. */
@@ -182,4 +182,19 @@ export class TradeFilter {
     }
     return state
   }
+}
+
+/** What a filter leaves of events, and what has become due in it meanwhile. Events that are not trades pass. */
+export const filterEvents = (
+  filter: TradeFilter,
+  events: ReadonlyArray<SubscriptionEvent>,
+  now: number
+): ReadonlyArray<SubscriptionEvent> => {
+  const out: Array<SubscriptionEvent> = []
+  if (events.length === 0 && filter.pending > 0)
+    for (const batch of filter.flush(now)) out.push({ _tag: "Batch", batch })
+  for (const event of events)
+    if (event._tag !== "Batch" || event.batch._tag !== "TradeBatch") out.push(event)
+    else for (const batch of filter.apply(event.batch, now)) out.push({ _tag: "Batch", batch })
+  return out
 }

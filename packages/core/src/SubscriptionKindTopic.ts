@@ -9,10 +9,10 @@ import { AllSymbols } from "./Provider.ts"
  * it, and only that one: a later instrument of another dataset with the same raw symbol is not delivered by surprise.
  */
 export class SymbolSelection {
-  readonly #all: boolean
+  #all: boolean
   readonly #wanted: Set<string>
   readonly #dataset = new Map<string, string>()
-  readonly #answers = new WeakMap<InstrumentDirectory, Map<InstrumentId, boolean>>()
+  #answers = new WeakMap<InstrumentDirectory, Map<InstrumentId, boolean>>()
 
   constructor(symbols: ReadonlyArray<string>) {
     this.#all = symbols.includes(AllSymbols)
@@ -22,6 +22,43 @@ export class SymbolSelection {
   /** Whether everything is wanted. */
   get isAll(): boolean {
     return this.#all
+  }
+
+  /** The texts as they were given, in order. */
+  get symbols(): ReadonlyArray<string> {
+    return [...this.#wanted]
+  }
+
+  /** Wants further symbols. */
+  add(symbols: ReadonlyArray<string>): void {
+    for (const symbol of symbols) this.#wanted.add(symbol)
+    this.#change()
+  }
+
+  /** Wants these texts no longer. */
+  remove(symbols: ReadonlyArray<string>): void {
+    for (const symbol of symbols) {
+      this.#wanted.delete(symbol)
+      this.#dataset.delete(symbol)
+    }
+    this.#change()
+  }
+
+  #change(): void {
+    this.#all = this.#wanted.has(AllSymbols)
+    this.#answers = new WeakMap()
+  }
+
+  /** What speaks against taking these texts out, or undefined. */
+  removalProblem(symbols: ReadonlyArray<string>): string | undefined {
+    const unknown = symbols.filter((symbol) => !this.#wanted.has(symbol))
+    if (unknown.length > 0)
+      return this.#all
+        ? `"${unknown[0]}" is wanted as part of ${AllSymbols} and cannot be taken out alone`
+        : `"${unknown[0]}" is not among the symbols of this subscription`
+    return new Set(symbols).size === this.#wanted.size
+      ? "a subscription needs a symbol; end it instead"
+      : undefined
   }
 
   /** Whether an instrument with these texts is wanted. */

@@ -18,6 +18,8 @@ export * from "./MarketBatch.ts"
 export * as MarketSchema from "./MarketSchema.ts"
 export * from "./ProviderError.ts"
 export * from "./QuoteBatch.ts"
+export * from "./BatchRenumber.ts"
+export * from "./RowIndex.ts"
 export * as Side from "./Side.ts"
 export * from "./SpoolError.ts"
 export * from "./StoreError.ts"
@@ -43,6 +45,7 @@ export * from "./Subscription.ts"
 export * from "./SubscriptionKindFiltered.ts"
 export * from "./SubscriptionKindSnapshotDelta.ts"
 export * from "./SubscriptionKindTopic.ts"
+export * from "./SubscriptionRequest.ts"
 
 // section: engine
 export * as Backfill from "./Backfill.ts"
@@ -61,7 +64,20 @@ export * as LiveFeed from "./LiveFeed.ts"
 export * as LiveInstruments from "./LiveInstruments.ts"
 export * as LiveService from "./LiveService.ts"
 export * as LiveWriter from "./LiveWriter.ts"
+export {
+  type HistoryDataRequest,
+  type LiveBegins,
+  MarketData,
+  type MarketDataError,
+  type MarketDataRequest,
+  type MarketEvent,
+  type MarketRows,
+  type MissingData,
+  type SubscribeRequest
+} from "./MarketData.ts"
+export * as MemoryTransport from "./MemoryTransport.ts"
 export * as Spool from "./Spool.ts"
+export * as StoredSnapshots from "./StoredSnapshots.ts"
 export * as SpoolFile from "./SpoolFile.ts"
 export * as SpoolFrame from "./SpoolFrame.ts"
 

@@ -273,6 +273,48 @@ export const cards: ReadonlyArray<Card> = [
     })
   },
   {
+    id: "T-230",
+    title: "where store and stream meet: from the first row that is not known to be committed",
+    needs: "history",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      const { position } = yield* publication.publish(trades(0, 60))
+      yield* publication.publish(trades(60, 40))
+      yield* publication.markDurable("trades", position)
+      const handle = yield* subscribe(all, { _tag: "Durable" })
+      assert.strictEqual((yield* handle.info).start, position)
+      assert.deepStrictEqual(keys(yield* receive(handle, 40)), range(60, 100))
+      const everything = yield* publication.publish(trades(100, 1))
+      yield* publication.markDurable("trades", everything.position)
+      const later = yield* subscribe(all, { _tag: "Durable" })
+      assert.strictEqual((yield* later.info).start, everything.position)
+      yield* publication.publish(trades(101, 3))
+      assert.deepStrictEqual(keys(yield* receive(later, 3)), range(101, 104))
+    })
+  },
+  {
+    id: "T-240",
+    title: "symbols come and go while a subscription runs",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      const handle = yield* subscribe({ _tag: "Topic", symbols: ["S1"] })
+      yield* publication.publish(trades(0, 16))
+      assert.deepStrictEqual(keys(yield* receive(handle, 2)), [1, 9])
+      yield* handle.addSymbols(["TEST.SUITE:S3"])
+      yield* publication.publish(trades(16, 16))
+      assert.deepStrictEqual(keys(yield* receive(handle, 4)), [17, 19, 25, 27])
+      assert.deepStrictEqual((yield* handle.info).kind.symbols, ["S1", "TEST.SUITE:S3"])
+      yield* handle.removeSymbols(["S1"])
+      yield* publication.publish(trades(32, 8))
+      assert.deepStrictEqual(keys(yield* receive(handle, 1)), [35])
+      for (const symbols of [["S1"], ["TEST.SUITE:S3"]]) {
+        const error = yield* Effect.orDie(Effect.flip(handle.removeSymbols(symbols)))
+        assert.strictEqual(error.reason._tag, "TransportBadRequest")
+      }
+      yield* handle.addSymbols([AllSymbols])
+      yield* publication.publish(trades(40, 8))
+      assert.deepStrictEqual(keys(yield* receive(handle, 8)), range(40, 48))
+    })
+  },
+  {
     id: "T-300",
     title: "an overtaken subscriber is told exactly what it lost, and the publisher does not wait",
     needs: "overtake",

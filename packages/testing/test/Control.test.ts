@@ -5,6 +5,7 @@ import {
   ControlExport,
   ControlHandlers,
   type DataManagerConfig,
+  Decimal,
   InstrumentRegistry,
   LiveService,
   MarketStore,
@@ -15,7 +16,18 @@ import {
 } from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Metric, Redacted, Schedule, type Scope } from "effect"
+import {
+  Context,
+  Effect,
+  Fiber,
+  FileSystem,
+  Layer,
+  Metric,
+  Redacted,
+  Schedule,
+  type Scope,
+  Stream
+} from "effect"
 import * as TestProvider from "../src/TestProvider.ts"
 import { TestVenue } from "../src/TestVenue.ts"
 import { memoryDatabase } from "./MemoryStore.ts"
@@ -330,6 +342,50 @@ describe("the control plane", () => {
     )
   )
 
+  it.live("lists subscriptions, ends them, and forgets those of a client that is gone", () =>
+    within(
+      Effect.gen(function* () {
+        const { ask, context, venue } = yield* start()
+        const { memory } = Context.get(context, LiveService.LiveService)
+        yield* ask("POST", "/symbols", symbolA)
+        const list = Effect.map(ask("GET", "/subscriptions"), ({ json }) => json.subscriptions)
+        assert.deepStrictEqual(yield* list, [])
+        const client = yield* memory.connect({ clientId: "strategy 7" })
+        const topic = yield* client.subscribe({ _tag: "Topic", symbols: ["TEST:A"] })
+        const ended = yield* Effect.forkChild(Stream.runCollect(topic.receive))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const other = yield* memory.connect({ clientId: "visitor" })
+            yield* other.subscribe({
+              _tag: "Filtered",
+              symbols: ["ALL_SYMBOLS"],
+              minQuantity: Decimal.make(1_000_000n, 0)
+            })
+            yield* venue.advance(90)
+            const rows = venue.tape.slice(0, 90).filter(({ symbol }) => symbol === "A").length
+            yield* until(
+              "the rows",
+              Effect.map(list, (found) => found[0].delivered === `${rows}` && found[0].lag === "0")
+            )
+            const [mine, visitor] = yield* list
+            assert.deepStrictEqual(
+              [mine.client, mine.transport, mine.kind, mine.symbols, mine.lost],
+              ["strategy 7", "memory", "topic", ["TEST:A"], "0"]
+            )
+            assert.isAbove(Number(mine.created_at), 0)
+            assert.deepStrictEqual([visitor.client, visitor.kind], ["visitor", "filtered"])
+          })
+        )
+        const [only, ...none] = yield* list
+        assert.deepStrictEqual(none, [])
+        assert.strictEqual((yield* ask("DELETE", `/subscriptions/${only.id}`)).status, 200)
+        assert.isAbove((yield* Fiber.join(ended)).length, 0)
+        assert.deepStrictEqual(yield* list, [])
+        assert.strictEqual((yield* ask("DELETE", `/subscriptions/${only.id}`)).status, 404)
+      })
+    )
+  )
+
   it.live("tells its metrics and its subscribers, and describes itself", () =>
     within(
       Effect.gen(function* () {
@@ -369,6 +425,8 @@ describe("the control plane", () => {
             "get /symbols",
             "post /symbols",
             "delete /symbols/{symbol}",
+            "get /subscriptions",
+            "delete /subscriptions/{id}",
             "post /backfill",
             "get /backfill/{id}",
             "delete /backfill/{id}",

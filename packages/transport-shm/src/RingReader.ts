@@ -72,6 +72,8 @@ const none: ReadonlyArray<SubscriptionEvent> = Object.freeze([])
 export class RingReader {
   readonly kind: RingKind
   readonly source: RingSource
+  /** Sequence at which reading began. */
+  readonly start: number
   readonly #options: RingReaderOptions
   readonly #selection: SymbolSelection
   readonly #allocator: BatchAllocator
@@ -82,6 +84,8 @@ export class RingReader {
   #control: Float64Array
   #known = 0
   #wanted: Array<number> = []
+  /** Whether the native side was ever told what is wanted; it takes everything before. */
+  #isFiltering = false
   #pending: Array<SubscriptionEvent> = []
   #epoch: number
   #restart: { readonly epoch: number; readonly position: number } | undefined
@@ -114,9 +118,30 @@ export class RingReader {
     this.#control = this.#cursor.control
     this.#epoch = this.#segment.native.info().epoch
     this.#enter()
+    this.start = start._tag === "Sequence" ? Number(start.sequence) : this.position
     if (start._tag === "Sequence" && Number(start.sequence) < this.position)
       this.#pending.push({ _tag: "Lost", from: start.sequence, to: BigInt(this.position), cause: "expired" })
     if (start._tag === "LastPerSymbol") this.#pending.push(...this.snapshot(start.count))
+  }
+
+  /** The symbols that are wanted, as they were given. */
+  get symbols(): ReadonlyArray<string> {
+    return this.#selection.symbols
+  }
+
+  /** Wants further symbols, from the next record that has not been read on. */
+  addSymbols(symbols: ReadonlyArray<string>): void {
+    this.#refuseAmbiguous(symbols)
+    this.#selection.add(symbols)
+    this.#chooseAgain()
+  }
+
+  /** Wants these symbols no longer. */
+  removeSymbols(symbols: ReadonlyArray<string>): void {
+    const problem = this.#selection.removalProblem(symbols)
+    if (problem !== undefined) throw ShmError.badRequest("unsubscribe", problem)
+    this.#selection.remove(symbols)
+    this.#chooseAgain()
   }
 
   /** Sequence to be read next. */
@@ -204,7 +229,7 @@ export class RingReader {
       const complete = this.#control[CursorWord.complete] === 1 && taken >= depth
       events.push({ _tag: "Snapshot", symbol: instrument.symbol, batch, complete })
     }
-    for (const symbol of this.#options.symbols ?? []) {
+    for (const symbol of this.symbols) {
       if (symbol === AllSymbols || seen.has(symbol)) continue
       const batch = emptyBatch(this.kind, this.#segment.dictionary.emptyContext(symbol.split(":")[0]!))
       events.push({ _tag: "Snapshot", symbol, batch, complete: false })
@@ -365,9 +390,14 @@ export class RingReader {
 
   /** A fresh cursor on the segment at hand: tell it what is wanted and which generation is known. */
   #enter(): void {
+    this.#isFiltering = false
+    this.#cursor.setEpoch(this.#epoch)
+    this.#chooseAgain()
+  }
+
+  #chooseAgain(): void {
     this.#known = 0
     this.#wanted = []
-    this.#cursor.setEpoch(this.#epoch)
     this.#learn()
   }
 
@@ -376,11 +406,12 @@ export class RingReader {
     const { instruments } = this.#segment.dictionary
     for (; this.#known < instruments.length; this.#known++) {
       const instrument = instruments[this.#known]
-      if (this.#selection.isAll || instrument === undefined) continue
+      if (instrument === undefined) continue
       if (this.#selection.matches(instrument.symbol, instrument.rawSymbol)) this.#wanted.push(this.#known)
     }
     this.#cursor.setKnown(this.#known)
-    if (!this.#selection.isAll) this.#cursor.setFilter(Uint32Array.from(this.#wanted))
+    this.#isFiltering ||= !this.#selection.isAll
+    if (this.#isFiltering) this.#cursor.setFilter(Uint32Array.from(this.#wanted))
   }
 
   #snapshotIndexes(): ReadonlyArray<number> {

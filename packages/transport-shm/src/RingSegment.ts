@@ -66,7 +66,7 @@ export class RingSource {
 
 /** The sequence at which a start position lies in a segment. */
 export const startSequence = (segment: RingSegment, start: StartPosition): number => {
-  const { writeSeq, baseSeq, capacity } = segment.native.info()
+  const { writeSeq, durableSeq, baseSeq, capacity } = segment.native.info()
   switch (start._tag) {
     case "Latest":
     case "LastPerSymbol":
@@ -75,6 +75,8 @@ export const startSequence = (segment: RingSegment, start: StartPosition): numbe
       return segment.native.oldest()
     case "Time":
       return segment.native.seekTime(start.time)
+    case "Durable":
+      return durableSeq < writeSeq - capacity ? segment.native.oldest() : Math.max(durableSeq, baseSeq)
     case "Sequence": {
       const wanted = Number(start.sequence)
       if (wanted > writeSeq || wanted < 0)

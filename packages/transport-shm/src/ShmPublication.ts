@@ -7,11 +7,13 @@ import {
   type MarketBatch,
   MarketSchema,
   Publication,
+  type PublicationReader,
   rowKind,
   type TransportError
 } from "@data-manager/core"
 import { Effect, Layer, type Scope, Stream } from "effect"
-import type { RingKind } from "./RingLayout.ts"
+import { inspect } from "./RingInspection.ts"
+import { type RingKind, segmentName } from "./RingLayout.ts"
 import { RingWriter, type RingWriterOptions } from "./RingWriter.ts"
 import * as ShmError from "./ShmError.ts"
 
@@ -32,6 +34,26 @@ const acquire = (options: RingWriterOptions): Effect.Effect<RingWriter, Transpor
 
 const attempt = <A>(operation: string, writer: RingWriter, work: () => A): Effect.Effect<A, TransportError> =>
   Effect.try({ try: work, catch: (cause) => ShmError.fromThrown(operation, writer.where, cause) })
+
+/** The readers of one ring; none where it cannot be looked at. */
+const readersOf = (options: ShmPublicationOptions, kind: RingKind): ReadonlyArray<PublicationReader> => {
+  try {
+    const { readers } = inspect({ ...options, name: segmentName(options.name, kind) })
+    const living = readers.filter(({ alive }) => alive)
+    return living.map(({ delivered, gaps, lag, lost, name, pid, row }) => ({
+      id: `${kind}-${row}`,
+      client: name,
+      kind,
+      pid,
+      delivered: BigInt(delivered),
+      gaps: BigInt(gaps),
+      lost: BigInt(lost),
+      lag: BigInt(lag)
+    }))
+  } catch {
+    return []
+  }
+}
 
 /** A publication that ends with the scope. */
 export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions) {
@@ -67,7 +89,16 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
   const connectionCount = Effect.sync(() =>
     [...writers.values()].reduce((sum, writer) => sum + writer.connections, 0)
   )
-  return Publication.of({ name: options.name, kinds, publish, publishGap, markDurable, connectionCount })
+  const readers = Effect.sync(() => kinds.flatMap((kind) => readersOf(options, kind)))
+  return Publication.of({
+    name: options.name,
+    kinds,
+    publish,
+    publishGap,
+    markDurable,
+    connectionCount,
+    readers
+  })
 })
 
 /** The publication as a layer: building it takes the lease, closing it tells the readers. */

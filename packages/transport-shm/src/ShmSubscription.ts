@@ -4,8 +4,8 @@
  */
 import { randomUUID } from "node:crypto"
 import {
-  AllSymbols,
-  conditionProblem,
+  filterEvents,
+  requestProblem,
   type StartPosition,
   Subscription,
   type SubscriptionEvent,
@@ -13,6 +13,7 @@ import {
   type SubscriptionId,
   type SubscriptionInfo,
   type SubscriptionKind,
+  startPosition,
   TradeFilter,
   type TransportError
 } from "@data-manager/core"
@@ -63,7 +64,11 @@ class ShmReceiver {
   poll(limit: number): ReadonlyArray<SubscriptionEvent> {
     if (this.reader.isClosed) return none
     const events = this.reader.poll(limit)
-    return this.#filter === undefined ? events : this.#filtered(this.#filter, events)
+    return this.#filter === undefined ? events : filterEvents(this.#filter, events, performance.now())
+  }
+
+  get isSnapshot(): boolean {
+    return this.#kind._tag === "SnapshotDelta"
   }
 
   /** Milliseconds until a throttled trade is due, or undefined. */
@@ -77,27 +82,17 @@ class ShmReceiver {
     return {
       id: this.id,
       clientId: this.#clientId,
-      kind: this.#kind,
+      kind: { ...this.#kind, symbols: this.reader.symbols },
       createdAt: this.#createdAt,
       delivered: this.#filter?.delivered ?? BigInt(stats.delivered),
       suppressed: this.#filter?.suppressed ?? noneSuppressed,
       lost: BigInt(stats.lost),
       gaps: BigInt(stats.gaps),
       lag: BigInt(stats.lag),
-      durable: BigInt(stats.durable)
+      durable: BigInt(stats.durable),
+      position: BigInt(stats.position),
+      start: BigInt(this.reader.start)
     }
-  }
-
-  #filtered(filter: TradeFilter, events: ReadonlyArray<SubscriptionEvent>): ReadonlyArray<SubscriptionEvent> {
-    const now = performance.now()
-    const out: Array<SubscriptionEvent> = []
-    if (events.length === 0 && filter.pending > 0)
-      for (const batch of filter.flush(now)) out.push({ _tag: "Batch", batch })
-    for (const event of events) {
-      if (event._tag !== "Batch" || event.batch._tag !== "TradeBatch") out.push(event)
-      else for (const batch of filter.apply(event.batch, now)) out.push({ _tag: "Batch", batch })
-    }
-    return out
   }
 }
 
@@ -134,27 +129,6 @@ const pull = (receiver: ShmReceiver, limit: number): Pull.Pull<Events, Transport
     return Effect.flatMap(ready(receiver), () => pull(receiver, limit))
   })
 
-const problemOf = (
-  kind: SubscriptionKind,
-  rows: RingKind,
-  start: StartPosition | undefined
-): string | undefined => {
-  if (kind.symbols.length === 0) return `no symbols; give some, or "${AllSymbols}"`
-  if (kind._tag === "Filtered")
-    return rows === "trades" ? conditionProblem(kind) : `conditions are for trades, this ring holds ${rows}`
-  const depth =
-    kind._tag === "SnapshotDelta" ? kind.snapshotDepth : start?._tag === "LastPerSymbol" ? start.count : 0
-  if (!(Number.isInteger(depth) && depth >= 0 && depth <= 8_192)) return `depth is ${depth}; give 0 to 8192`
-  if (kind._tag === "SnapshotDelta" && start !== undefined && start._tag !== "Latest")
-    return "a snapshot starts at the newest rows; leave the start position out"
-  return undefined
-}
-
-const startOf = (kind: SubscriptionKind, start: StartPosition | undefined): StartPosition =>
-  kind._tag === "SnapshotDelta"
-    ? { _tag: "LastPerSymbol", count: kind.snapshotDepth }
-    : (start ?? { _tag: "Latest" })
-
 /** A connection to one ring; its scope ends all its subscriptions. */
 export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions) {
   const rows = options.kind ?? "trades"
@@ -181,7 +155,7 @@ export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions
   const open = (kind: SubscriptionKind, start: StartPosition | undefined, createdAt: bigint) =>
     Effect.try({
       try: () => {
-        const problem = problemOf(kind, rows, start)
+        const problem = requestProblem(kind, rows, start)
         if (problem !== undefined) throw ShmError.badRequest("subscribe", problem)
         const { mode, lingerMicros, blocking } = options
         const reading: RingReaderOptions = {
@@ -194,12 +168,28 @@ export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions
           blocking,
           reuseMemory: options.reuseMemory === true && kind._tag !== "Filtered"
         }
-        const reader = new RingReader({ ...reading, symbols: kind.symbols, start: startOf(kind, start) })
+        const reader = new RingReader({
+          ...reading,
+          symbols: kind.symbols,
+          start: startPosition(kind, start)
+        })
         const receiver = new ShmReceiver(reader, kind, clientId, createdAt)
         receivers.set(receiver.id, receiver)
         return receiver
       },
       catch: (cause) => ShmError.fromThrown("subscribe", source.where, cause)
+    })
+  const change = (operation: string, receiver: ShmReceiver, work: () => void) =>
+    Effect.try({
+      try: () => {
+        if (receiver.isSnapshot)
+          throw ShmError.badRequest(
+            operation,
+            "a snapshot is taken once: subscribe to the other symbols anew"
+          )
+        work()
+      },
+      catch: (cause) => ShmError.fromThrown(operation, source.where, cause)
     })
   const subscribe = Effect.fnUntraced(function* (kind: SubscriptionKind, start?: StartPosition) {
     const createdAt = yield* Clock.currentTimeNanos
@@ -207,7 +197,10 @@ export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions
     const handle: SubscriptionHandle = {
       info: Effect.sync(() => receiver.info),
       receive: Stream.fromPull(Effect.succeed(pull(receiver, limit))),
-      poll: (rowLimit) => receiver.poll(rowLimit)
+      poll: (rowLimit) => receiver.poll(rowLimit),
+      addSymbols: (symbols) => change("subscribe", receiver, () => receiver.reader.addSymbols(symbols)),
+      removeSymbols: (symbols) =>
+        change("unsubscribe", receiver, () => receiver.reader.removeSymbols(symbols))
     }
     return handle
   })
