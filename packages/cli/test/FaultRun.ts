@@ -6,8 +6,19 @@ import type { ChildProcessWithoutNullStreams } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
 import { EndlessMarket, type EndlessSum, hashSql } from "@data-manager/providers-databento/simulator"
 import { assert } from "vitest"
-import { endStrategy, type MarketProcess, type Running, startMarket, startStrategy } from "../benchmark/load/Processes.ts"
-import { missed, type StrategyOptions, type StrategyReport, untold } from "../benchmark/load/StrategyAccount.ts"
+import {
+  endStrategy,
+  type MarketProcess,
+  type Running,
+  startMarket,
+  startStrategy
+} from "../benchmark/load/Processes.ts"
+import {
+  missed,
+  type StrategyOptions,
+  type StrategyReport,
+  untold
+} from "../benchmark/load/StrategyAccount.ts"
 import { type Outcome, outcome, Workplace } from "./Dm.ts"
 import { allInDatabase, inDatabase } from "./InDatabase.ts"
 
@@ -184,7 +195,13 @@ export class FaultRun {
     assert.strictEqual(report.wrong, 0, report.wrongFirst)
     assert.strictEqual(report.repeated, 0, "no row comes twice")
     const said = JSON.stringify({ ...report, ranges: report.ranges.slice(-20) })
-    assert.deepStrictEqual(untold(report), [], `rows are missing that nothing told of: ${said}\n${this.tail()}`)
+    assert.deepStrictEqual(
+      untold(report),
+      [],
+      `rows are missing that nothing told of: ${said}\n${this.tail()}`
+    )
+    if (report.covered.every(({ what }) => what === "lost"))
+      assert.strictEqual(report.lost, missed(report), "rows seen and rows lost are the rows published")
     const counted = report.ranges.reduce((sum, [from, to]) => sum + to - from, 0)
     assert.strictEqual(report.rows, counted)
     return report
@@ -192,8 +209,35 @@ export class FaultRun {
 
   /** Pid of the embedded server. */
   databasePid(): number {
-    const lines = readFileSync(this.place.path("data", "data", "postmaster.pid"), "utf8").split("\n")
-    return Number(lines[0])
+    return Number(
+      readFileSync(this.place.path("data", "postgres", "data", "postmaster.pid"), "utf8").split("\n")[0]
+    )
+  }
+
+  /** The embedded server and the processes that it has for its connections. */
+  databasePids(): ReadonlyArray<number> {
+    const server = this.databasePid()
+    const children = readFileSync(`/proc/${server}/task/${server}/children`, "utf8")
+    return [server, ...children.trim().split(" ").map(Number)]
+  }
+
+  /** Kills the embedded server, and waits until the service has started it again: nobody else does. */
+  async killDatabase(): Promise<void> {
+    const before = this.databasePid()
+    process.kill(before, "SIGKILL")
+    for (const end = Date.now() + 60_000; Date.now() < end; await sleep(200))
+      if (this.#isServing(before)) return
+    throw new Error(`nobody has started the database again:\n${this.tail()}`)
+  }
+
+  #isServing(before: number): boolean {
+    try {
+      const pid = this.databasePid()
+      process.kill(pid, 0)
+      return pid !== before
+    } catch {
+      return false
+    }
   }
 
   // -------------------------------------------------------------------------------------------------- waiting
@@ -210,7 +254,8 @@ export class FaultRun {
     let last = -1
     for (const end = Date.now() + seconds * 1_000; Date.now() < end; await sleep(300)) {
       const { process } = this.#service!
-      if (process.exitCode !== null) throw new Error(`the service ended with ${process.exitCode}:\n${this.tail()}`)
+      if (process.exitCode !== null)
+        throw new Error(`the service ended with ${process.exitCode}:\n${this.tail()}`)
       // There may be no server at the moment, or no table yet.
       last = (await inDatabase<{ readonly last: number }>(this.place, query).catch(() => ({ last: -1 }))).last
       if (last >= row) return
@@ -230,9 +275,9 @@ export class FaultRun {
 
   /** Holds the database against the market: what is there is what was traded, and what is said to be held is there. */
   async compare(): Promise<Stored> {
-    const ranges = (await allInDatabase<{ readonly from: number; readonly to: number }>(this.place, islands)).map(
-      ({ from, to }): Rows => [from, to]
-    )
+    const ranges = (
+      await allInDatabase<{ readonly from: number; readonly to: number }>(this.place, islands)
+    ).map(({ from, to }): Rows => [from, to])
     const stored = await allInDatabase<EndlessSum & { readonly symbol: string }>(this.place, sums)
     const traded = this.#sumsOf(ranges)
     const bySymbol = new Map(stored.map(({ symbol, ...sum }) => [symbol, sum]))
@@ -278,7 +323,10 @@ export class FaultRun {
         const { symbol } = this.market.day.instruments[instrument]!
         const micro = tsRecv / 1_000n
         const claimed = bySymbol.get(symbol)?.find(([start, end]) => start <= micro && micro < end)
-        assert.isUndefined(claimed, `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held`)
+        assert.isUndefined(
+          claimed,
+          `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held`
+        )
       }
       next = to
     }

@@ -51,25 +51,28 @@ it("a strategy that is killed again and again goes on where it was", { timeout: 
   })
 )
 
-it("a simulator that is killed again and again: the provider makes good what was missed", { timeout: 40 * Minute }, () =>
-  withFaults({}, async (run) => {
-    const random = moments("simulator killed")
-    run.startService()
-    await run.awaitRow(0)
-    const strategy = await run.startStrategy()
-    for (let round = roundsOr(5); round > 0; round--) {
-      await sleep(random(500, 6_000))
-      await run.endMarket("SIGKILL")
-      await sleep(random(0, 3_000))
-      await run.resumeMarket()
-    }
-    await run.awaitRow(run.now(), 180)
-    await run.finish()
-    const report = await run.endStrategy(strategy)
-    const stored = await run.compare()
-    tell("simulator killed", stored, report)
-    assert.strictEqual(stored.missing, 0, run.tail())
-  })
+it(
+  "a simulator that is killed again and again: the provider makes good what was missed",
+  { timeout: 40 * Minute },
+  () =>
+    withFaults({}, async (run) => {
+      const random = moments("simulator killed")
+      run.startService()
+      await run.awaitRow(0)
+      const strategy = await run.startStrategy()
+      for (let round = roundsOr(5); round > 0; round--) {
+        await sleep(random(500, 6_000))
+        await run.endMarket("SIGKILL")
+        await sleep(random(0, 3_000))
+        await run.resumeMarket()
+      }
+      await run.awaitRow(run.now(), 180)
+      await run.finish()
+      const report = await run.endStrategy(strategy)
+      const stored = await run.compare()
+      tell("simulator killed", stored, report)
+      assert.strictEqual(stored.missing, 0, run.tail())
+    })
 )
 
 it("a database that is killed again and again", { timeout: 30 * Minute }, () =>
@@ -80,7 +83,7 @@ it("a database that is killed again and again", { timeout: 30 * Minute }, () =>
     const strategy = await run.startStrategy()
     for (let round = roundsOr(3); round > 0; round--) {
       await sleep(random(1_000, 6_000))
-      process.kill(run.databasePid(), "SIGKILL")
+      await run.killDatabase()
       await run.awaitRow(run.now(), 120)
     }
     await run.finish()

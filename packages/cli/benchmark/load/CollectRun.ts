@@ -2,7 +2,15 @@
 import { readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { Distribution, figure, heading, micros, millions, percent, sleep } from "./Figures.ts"
-import { cpuOf, endStrategy, type MarketProcess, type Running, start, startMarket, startStrategy } from "./Processes.ts"
+import {
+  cpuOf,
+  endStrategy,
+  type MarketProcess,
+  type Running,
+  start,
+  startMarket,
+  startStrategy
+} from "./Processes.ts"
 import type { ServiceLine, ServiceOptions } from "./Service.ts"
 import { missed, type StrategyReport, untold } from "./StrategyAccount.ts"
 
@@ -104,7 +112,12 @@ export const throughput = async (options: CollectOptions, target: number): Promi
     `${symbols} symbols, ${millions(rate)} trades/s sent for ${seconds} s: decode, hub${options.hasSpool ? ", spool" : ""}, ring, one strategy`
   )
   const collected = await collect(options)
-  figure("trades per second collected and published", millions(collected.rate), collected.rate >= target, `>= ${millions(target)}`)
+  figure(
+    "trades per second collected and published",
+    millions(collected.rate),
+    collected.rate >= target,
+    `>= ${millions(target)}`
+  )
   figure("behind the market at the end", `${((collected.behind / rate) * 1_000).toFixed(0)} ms`)
   tellLoss(collected)
   tellCpu(collected)
@@ -137,10 +150,16 @@ export const latency = async (
   target: { readonly p50: number; readonly p99: number }
 ): Promise<void> => {
   const { mode = "park", rate, seconds, symbols } = options
-  heading(`${symbols} symbols, ${rate} trades/s for ${seconds} s: from the simulator's write to the strategy (${mode})`)
+  heading(
+    `${symbols} symbols, ${rate} trades/s for ${seconds} s: from the simulator's write to the strategy (${mode})`
+  )
   const collected = await collect({ ...options, isTimed: true })
   const times = latencies(options.folder)
-  const [p50, p99, p999] = [0.5, 0.99, 0.999].map((share) => times.quantile(share)) as [number, number, number]
+  const [p50, p99, p999] = [0.5, 0.99, 0.999].map((share) => times.quantile(share)) as [
+    number,
+    number,
+    number
+  ]
   figure("p50", micros(p50), p50 < target.p50, `< ${micros(target.p50)}`)
   figure("p99", micros(p99), p99 < target.p99, `< ${micros(target.p99)}`)
   figure("p99.9, max", `${micros(p999)}, ${micros(times.quantile(1))} of ${times.rows} trades`)

@@ -11,7 +11,11 @@ export const figure = (what: string, value: string, isMet?: boolean, target = ""
 }
 
 export const heading = (text: string): void =>
-  console.log(`\n${text}   [load average ${loadavg().map((it) => it.toFixed(1)).join(" ")}]`)
+  console.log(
+    `\n${text}   [load average ${loadavg()
+      .map((it) => it.toFixed(1))
+      .join(" ")}]`
+  )
 
 /** Ends the run with a code that says whether every figure met its target. */
 export const finish = (): never => process.exit(isMissed ? 1 : 0)

@@ -150,13 +150,16 @@ export const endStrategy = async (strategy: Running): Promise<StrategyReport> =>
 
 /** Processor time of a process and its threads since its start, ms; from Linux. */
 export const cpuOf = (pid: number): number => {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ")
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ")
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 /** Resident memory of a process, bytes, and the part of it that no file and no other process shares. */
 export const memoryOf = (pid: number): { readonly rss: number; readonly own: number } => {
   const status = readFileSync(`/proc/${pid}/status`, "utf8")
-  const of = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024
+  const of = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) * 1024
   return { rss: of("VmRSS"), own: of("RssAnon") }
 }

@@ -2,14 +2,7 @@
  * Live collection without a store, as a process of its own: Databento's live client -> feed -> hub -> ring, and a spool where
  * there is to be one. argv: the options as JSON. Says "ready", a line of JSON every second, and ends with a signal.
  */
-import {
-  Hub,
-  HubPublication,
-  HubSpool,
-  LiveFeed,
-  LocalInstruments,
-  Spool
-} from "@data-manager/core"
+import { Hub, HubPublication, HubSpool, LiveFeed, LocalInstruments, Spool } from "@data-manager/core"
 import { DatabentoProvider, HistoricalClient } from "@data-manager/providers-databento"
 import { ShmPublication } from "@data-manager/transport-shm"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -72,7 +65,8 @@ const program = Effect.gen(function* () {
   const line = Effect.sync(() => {
     const { system, user } = process.cpuUsage()
     const { rows } = feed.status()
-    const dropped = Number(spooling?.dropped().overflow ?? 0n) + Number(spooling?.dropped()["disk-full"] ?? 0n)
+    const dropped =
+      Number(spooling?.dropped().overflow ?? 0n) + Number(spooling?.dropped()["disk-full"] ?? 0n)
     const all: ServiceLine = {
       rows: Number(rows),
       at: performance.now(),

@@ -130,7 +130,9 @@ const finish = (): void => {
   if (journal !== undefined) closeSync(journal)
   if (options.arrivals !== undefined) writeFileSync(options.arrivals, JSON.stringify(arrivals))
   const { lost, lag } = reader.stats
-  process.stdout.write(`${JSON.stringify({ ...account, lag, ringLost: lost, wrongFirst })}\n`, () => process.exit(0))
+  process.stdout.write(`${JSON.stringify({ ...account, lag, ringLost: lost, wrongFirst })}\n`, () =>
+    process.exit(0)
+  )
 }
 process.on("SIGTERM", finish)
 process.stdout.write("ready\n")

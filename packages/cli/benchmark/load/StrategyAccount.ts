@@ -53,9 +53,10 @@ export interface StrategyReport extends StrategyAccount {
 }
 
 /** Holes between the ranges of an account that nothing told of: rows `[from, to)`. */
-export const untold = (
-  { covered, ranges }: StrategyAccount
-): ReadonlyArray<readonly [from: number, to: number]> => {
+export const untold = ({
+  covered,
+  ranges
+}: StrategyAccount): ReadonlyArray<readonly [from: number, to: number]> => {
   const told = new Set(covered.map(({ behind }) => behind))
   const holes: Array<readonly [number, number]> = []
   let end = ranges[0]?.[0] ?? 0
