@@ -17,7 +17,7 @@ export const demoCommand = Command.make(
       )
     ),
     seconds: Flags.count("seconds", 1, 3_600, "How long the live part collects. Default: 10"),
-    rate: Flags.count("rate", 1, 10_000_000, "Live trades per second. Default: 20000"),
+    rate: Flags.count("rate", 1, 10_000_000, "Live trades per second. Default: 5000"),
     trades: Flags.count("trades", 1_000, 100_000_000, "Trades of the synthetic day. Default: 1000000"),
     symbols: Flags.symbols,
     keep: Flags.toggle("keep", "Keep the files and the database that were made")
