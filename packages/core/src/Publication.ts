@@ -26,5 +26,10 @@ export class Publication extends Context.Service<
     /** Everything up to this position is committed in the store: history and live meet here. */
     readonly markDurable: (kind: RowKind, position: bigint) => Effect.Effect<void, TransportError>
     readonly connectionCount: Effect.Effect<number>
+    /**
+     * What it keeps of a kind for those who come later; absent, or undefined: nothing. `rows` are there, of `capacity` at
+     * most: where none are, a service puts recent rows back, see `Reload`.
+     */
+    readonly kept?: ((kind: RowKind) => { readonly rows: number; readonly capacity: number } | undefined) | undefined
   }
 >()("@data-manager/core/Publication") {}

@@ -67,7 +67,11 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
   const connectionCount = Effect.sync(() =>
     [...writers.values()].reduce((sum, writer) => sum + writer.connections, 0)
   )
-  return Publication.of({ name: options.name, kinds, publish, publishGap, markDurable, connectionCount })
+  const kept = (kind: MarketSchema.RowKind) => {
+    const writer = writers.get(kind)
+    return writer && { rows: writer.kept, capacity: writer.capacity }
+  }
+  return Publication.of({ name: options.name, kinds, publish, publishGap, markDurable, connectionCount, kept })
 })
 
 /** The publication as a layer: building it takes the lease, closing it tells the readers. */

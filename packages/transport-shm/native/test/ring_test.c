@@ -576,7 +576,9 @@ static int golden(const char *dir) {
                         delta, publisher, bid_publisher, ask_publisher, pexp, sexp, schema, side, action, flags, depth};
   uint32_t misses[4];
   if (dm_resolve(&p, 0, instrument, publisher, 4, misses, 4) != 0) die("resolve", 0);
+  dm_producer_replay(&p, 1700000000000000000, 1700000060000000000, 2500, DM_REPLAY_WINDOW);
   dm_publish_quotes(&p, &q, 4);
+  dm_producer_replay_end(&p);
   seal(&p);
   return 0;
 }
