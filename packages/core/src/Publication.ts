@@ -30,6 +30,8 @@ export class Publication extends Context.Service<
      * What it keeps of a kind for those who come later; absent, or undefined: nothing. `rows` are there, of `capacity` at
      * most: where none are, a service puts recent rows back, see `Reload`.
      */
-    readonly kept?: ((kind: RowKind) => { readonly rows: number; readonly capacity: number } | undefined) | undefined
+    readonly kept?:
+      | ((kind: RowKind) => { readonly rows: number; readonly capacity: number } | undefined)
+      | undefined
   }
 >()("@data-manager/core/Publication") {}

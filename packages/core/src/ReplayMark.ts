@@ -35,6 +35,11 @@ export const replayMarker = (mark: ReplayMark): (<B extends MarketBatch>(batch: 
 /** The same rows in the same memory under another context. */
 const withContext = <B extends MarketBatch>(batch: B, context: BatchContext): B => {
   const texts = batch._tag === "TradeBatch" ? [batch.textIds] : []
-  const Batch = batch.constructor as new (context: BatchContext, views: B, length: number, ...rest: unknown[]) => B
+  const Batch = batch.constructor as new (
+    context: BatchContext,
+    views: B,
+    length: number,
+    ...rest: unknown[]
+  ) => B
   return new Batch(context, batch, batch.length, ...texts)
 }

@@ -371,7 +371,8 @@ export const cards: ReadonlyArray<Card> = [
   },
   {
     id: "T-350",
-    title: "rows of a replay may number their instruments in another way than live ones: symbols stay themselves",
+    title:
+      "rows of a replay may number their instruments in another way than live ones: symbols stay themselves",
     check: Effect.fnUntraced(function* ({ publication, subscribe }) {
       const handle = yield* subscribe({ _tag: "Topic", symbols: ["S1"] })
       yield* publication.publish(trades(0, 16, replayed))

@@ -5,7 +5,13 @@
  * comes back, in the same memory or in a new segment, the reader goes on there and says so. Not for use by two threads.
  */
 import { Socket } from "node:net"
-import { AllSymbols, type Instrument, type StartPosition, type SubscriptionEvent, SymbolSelection } from "@data-manager/core"
+import {
+  AllSymbols,
+  type Instrument,
+  type StartPosition,
+  type SubscriptionEvent,
+  SymbolSelection
+} from "@data-manager/core"
 import { decodeGap } from "./GapRecord.ts"
 import { CursorWord, type NativeCursor, PollStatus } from "./NativeAddon.ts"
 import { BatchAllocator, emptyBatch, takeBatch } from "./RingBatch.ts"

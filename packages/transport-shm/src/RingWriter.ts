@@ -388,7 +388,10 @@ export class RingWriter {
   #markReplay(mark: ReplayMark | undefined): void {
     if (mark === this.#replay) return
     this.#replay = mark
-    if (mark === undefined) return this.#native.endReplay()
+    if (mark === undefined) {
+      this.#native.endReplay()
+      return
+    }
     const { cause, range, speed } = mark
     const thousandths = Math.min(Math.round(speed * 1_000), 0xffff_ffff)
     this.#native.beginReplay(

@@ -71,7 +71,15 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     const writer = writers.get(kind)
     return writer && { rows: writer.kept, capacity: writer.capacity }
   }
-  return Publication.of({ name: options.name, kinds, publish, publishGap, markDurable, connectionCount, kept })
+  return Publication.of({
+    name: options.name,
+    kinds,
+    publish,
+    publishGap,
+    markDurable,
+    connectionCount,
+    kept
+  })
 })
 
 /** The publication as a layer: building it takes the lease, closing it tells the readers. */
