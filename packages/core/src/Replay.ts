@@ -8,7 +8,7 @@
  * grain, one to two milliseconds, where store and subscribers keep up; where they do not, what is late follows as fast as they
  * can take it, and `behind` says how late. The first row is due at once, however long after the begin of the window it is.
  */
-import { Clock, Duration, Effect, Schedule, Stream } from "effect"
+import { Clock, Duration, Effect, Option, Schedule, Stream } from "effect"
 import * as Coverage from "./Coverage.ts"
 import type { Hub } from "./Hub.ts"
 import type { InstrumentId } from "./Instrument.ts"
@@ -109,6 +109,16 @@ export const readWindow = (
         ? store.readQuotes({ ...request, schema })
         : store.readBook({ ...request, schema })
     })
+  )
+
+/** Time of the first row of a window; undefined where there is none. */
+export const firstRow = (
+  store: MarketStore["Service"],
+  window: ReplayWindow
+): Effect.Effect<bigint | undefined, StoreError> =>
+  Effect.map(
+    Stream.runHead(Stream.filter(readWindow(store, window, 1), ({ length }) => length > 0)),
+    (first) => Option.match(first, { onNone: () => undefined, onSome: (batch) => orderOf(batch).time[0] })
   )
 
 /** Times of a window that are not known to be complete. */
