@@ -83,6 +83,7 @@ export class RingWriter {
   readonly #contexts = new Map<string, number>()
   /** Numbers under which the native side knows instruments: rows of a replay may number them in another way than live ones. */
   readonly #bindings = new Map<string, number>()
+  readonly #marks = new Map<ReplayMark, number>()
   #replay: ReplayMark | undefined
   readonly #provisional = new Map<string, Provisional>()
   readonly #timer: NodeJS.Timeout
@@ -373,7 +374,7 @@ export class RingWriter {
 
   /** Rows of another context than before: the number to publish them under, and whether they are a replay. */
   #enterContext(context: BatchContext): number {
-    const key = `${contextKey(context)}\0${context.replay === undefined ? "live" : "replay"}`
+    const key = `${contextKey(context)}\0${this.#numberOfMark(context.replay)}`
     let number = this.#bindings.get(key)
     if (number === undefined) {
       number = context.replay === undefined ? this.#contextNumber(context) : this.#nextNumber()
@@ -382,6 +383,16 @@ export class RingWriter {
     this.#markReplay(context.replay)
     this.#lastContext = context
     this.#lastNumber = number
+    return number
+  }
+
+  /** Each replay numbers its instruments in a way of its own. */
+  #numberOfMark(mark: ReplayMark | undefined): number {
+    if (mark === undefined) return 0
+    const known = this.#marks.get(mark)
+    if (known !== undefined) return known
+    const number = this.#marks.size + 1
+    this.#marks.set(mark, number)
     return number
   }
 
