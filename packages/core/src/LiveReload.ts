@@ -108,13 +108,12 @@ const withoutStore = ({ message }: { readonly message: string }): Effect.Effect<
   )
 
 const tell = ({ rows, since, spooledRows, state }: LiveReloadStatus): Effect.Effect<void> => {
-  const from = since === undefined ? "" : ` since ${UnixNanos.toIso(since)}`
+  const from = since === undefined || rows === 0 ? "" : `, whole since ${UnixNanos.toIso(since)}`
   const more = spooledRows === 0 ? "" : `, and ${spooledRows} that are not in the store yet`
+  const what = `put ${rows} stored rows back into the ring${from}${more}`
   return state === "done"
-    ? Effect.logInfo(`put ${rows} rows${from} back into the ring${more}; live rows follow`)
-    : Effect.logWarning(
-        `live rows came faster than ${rows} rows${from} were put back into the ring: the rest is left out`
-      )
+    ? Effect.logInfo(`${what}; live rows follow`)
+    : Effect.logWarning(`${what}, and no more: live rows are too many to be held back any longer`)
 }
 
 /**
