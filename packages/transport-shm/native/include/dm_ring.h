@@ -435,7 +435,8 @@ static inline int dm_ring_replay(const dm_ring *r, uint64_t number, dm_replay *o
 }
 
 /* The number of the stretch that record `seq` stands in, 0: it is live. The answer holds up to `*edge`, which is behind seq.
-   Read write_seq (acquire) first, and ask for records before it alone. */
+   Read write_seq (acquire) first, and ask for records before it alone. Records from before the last DM_REPLAYS stretches may
+   be of one that is forgotten: they count as of the one before these. */
 static inline uint64_t dm_ring_replay_at(const dm_ring *r, uint64_t seq, uint64_t *edge) {
   uint64_t count = dm_load_acquire(&r->header->replay_count);
   *edge = UINT64_MAX;
@@ -447,6 +448,7 @@ static inline uint64_t dm_ring_replay_at(const dm_ring *r, uint64_t seq, uint64_
       return n;
     }
     if (e.first_seq > seq && e.first_seq < *edge) *edge = e.first_seq;
+    if (left == 1 && n > 1 && e.first_seq > seq) return n - 1;
   }
   return 0;
 }

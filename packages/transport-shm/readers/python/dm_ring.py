@@ -169,7 +169,10 @@ class Ring:
         """Whether a record that was read is a replay, not live."""
         if self._u64(896) == 0:
             return False
-        return any(r.first_seq <= seq and (r.end_seq is None or seq < r.end_seq) for r in self.replays())
+        stretches = self.replays()
+        if stretches and stretches[-1].number > 1 and seq < stretches[-1].first_seq:
+            return True  # of a stretch that is forgotten, or from between two: a replay to be on the safe side
+        return any(r.first_seq <= seq and (r.end_seq is None or seq < r.end_seq) for r in stretches)
 
     def alive(self):
         """Whether a producer holds the lease. Linux alone: elsewhere None."""
