@@ -10,7 +10,7 @@ import {
   type TradeBatch
 } from "@data-manager/core"
 import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
-import { RingInspection, RingWriter, ShmSubscription } from "@data-manager/transport-shm"
+import { RingInspection, RingReader, RingWriter, ShmSubscription } from "@data-manager/transport-shm"
 import { Effect, Schedule, Stream } from "effect"
 import { afterAll, afterEach, assert, beforeAll, beforeEach, describe, it } from "vitest"
 import { rowWriter } from "../src/RowText.ts"
@@ -131,6 +131,45 @@ describe("dm replay", { timeout: 120_000 }, () => {
     assert.strictEqual(short!.rows, trades)
   })
 
+  it("trades and quotes together: each in a ring of its own, in its order", async () => {
+    const quotes = 1_500
+    const market = new SyntheticMarket({ symbols: 4, trades, seed: 11 })
+    writeFileSync(place.path("quotes.dbn"), Buffer.concat([...market.quoteFile(quotes)]))
+    assert.strictEqual((await dm("import", "quotes.dbn")).code, 0)
+    const replayed = await place.run([
+      ...["--json", "replay", ...symbols, "--schema", "trades,quotes", "--speed", "max"],
+      ...["--ring", "both", "--dir", dir]
+    ])
+    assert.strictEqual(replayed.code, 0, replayed.stderr)
+    assert.include(replayed.stderr, "(trades, mbp-1)")
+    assert.deepInclude(jsonLines(replayed.stdout)[0], { rows: trades + quotes })
+    const read = (kind: "trades" | "quotes") => {
+      const reader = new RingReader({ name: "both", dir, kind, start: { _tag: "Oldest" } })
+      const events: Array<SubscriptionEvent> = []
+      while (
+        batchesOf(events).reduce((sum, batch) => sum + batch.length, 0) <
+        (kind === "trades" ? trades : quotes)
+      )
+        events.push(...reader.poll(8_192))
+      reader.close()
+      return batchesOf(events)
+    }
+    const exported = await dm("export", "quotes", ...symbols, "--format", "jsonl")
+    const quoteText = rowWriter("quotes").json
+    const lines = read("quotes").flatMap((batch) =>
+      Array.from({ length: batch.length }, (_, i) => quoteText(batch as QuoteBatch, i))
+    )
+    assert.deepStrictEqual(lines, exported.stdout.trim().split("\n"))
+    assert.isTrue(read("trades").every(({ context }) => context.replay?.cause === "window"))
+    const [inspected] = jsonLines((await dm("--json", "ring", "inspect", "both_quotes", "--dir", dir)).stdout)
+    assert.deepInclude((inspected!.replays as ReadonlyArray<object>)[0], {
+      cause: "window",
+      speed: "max",
+      first: "0",
+      last: `${quotes - 1}`
+    })
+  })
+
   it("Ctrl-C ends it between two rows and says how far it came", async () => {
     const child = place.start(["replay", symbols[0]!, "--speed", "0.001", "--ring", "slow", "--dir", dir])
     const ended = outcome(child)
@@ -174,7 +213,7 @@ describe("dm replay", { timeout: 120_000 }, () => {
     )
     assert.strictEqual(early.code, 1)
     assert.match(early.stderr, /nothing is held from 2001-01-01|not listed|no instrument/)
-    const none = await dm("replay", symbols[0]!, "--schema", "quotes", "--dir", dir)
+    const none = await dm("replay", symbols[0]!, "--schema", "bbo-1s", "--dir", dir)
     assert.strictEqual(none.code, 1)
     assert.include(none.stderr, "nothing is held of")
     const wide = ["replay", symbols[0]!, "--speed", "max", "--dir", dir, "--end", "2030-01-01"]

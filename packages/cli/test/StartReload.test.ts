@@ -136,8 +136,10 @@ describe("dm start after a reboot", { timeout: 240_000 }, () => {
     assert.isTrue(third.result.slice(2_500).every(({ isReplay }) => !isReplay))
 
     // Who comes late gets the past of each symbol, and knows which part of it is a replay.
-    for (const event of lastOf(1_000)) {
-      if (event._tag !== "Snapshot") continue
+    const snapshots = lastOf(1_000)
+    assert.lengthOf(snapshots, 3)
+    for (const event of snapshots) {
+      if (event._tag !== "Snapshot") return assert.fail(event._tag)
       const own = third.result.filter(({ key }) => key.startsWith(`${event.symbol} `)).slice(-1_000)
       assert.strictEqual(event.batch.length, own.length)
       assert.strictEqual(event.replayed ?? 0, own.filter(({ isReplay }) => isReplay).length)

@@ -44,14 +44,18 @@ export class RingSegment {
   /** What is played back in a stretch. The ring remembers the last ones alone; rows of an older one are a replay all the same. */
   #markOf(stretch: number): ReplayMark {
     const found = this.native.replays().find(({ number }) => number === stretch)
-    if (found === undefined) return { cause: "window", range: { start: 0n, end: 0n }, speed: 0 }
-    return {
-      cause: replayCauses[found.cause - 1] ?? "window",
-      range: { start: found.start, end: found.end },
-      speed: found.speedMilli / 1_000
-    }
+    return found === undefined ? forgotten : markOf(found)
   }
 }
+
+const forgotten: ReplayMark = { cause: "window", range: { start: 0n, end: 0n }, speed: 0 }
+
+/** What a stretch says is played back. */
+export const markOf = (found: NativeAddon.NativeReplay): ReplayMark => ({
+  cause: replayCauses[found.cause - 1] ?? "window",
+  range: { start: found.start, end: found.end },
+  speed: found.speedMilli / 1_000
+})
 
 interface ReplayedContexts {
   readonly mark: ReplayMark

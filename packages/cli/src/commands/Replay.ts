@@ -109,7 +109,6 @@ export const replayCommand = Command.make(
     {
       command: "dm replay ESH6 --start 2026-01-05 --end 2026-01-06 --speed max --wait-readers 1",
       description: "As fast as possible, once a reader is there"
-    },
-    { command: "dm tail data_manager_trades-replay", description: "Look at it" }
+    }
   ])
 )
