@@ -118,7 +118,7 @@ describe("dm ring inspect", { timeout: 120_000 }, () => {
       ["BINANCE.SPOT:BTCUSDT", "BINANCE.SPOT:ETHUSDT"]
     )
     const { stdout: text } = await dm("ring", "inspect", "main")
-    assert.match(text, /holds +trades, ABI 1\.0, records of 64 bytes/)
+    assert.match(text, /holds +trades, ABI 1\.1, records of 64 bytes/)
     assert.match(text, new RegExp(`producer +alive, process ${main.child.pid}, generation 1`))
     assert.match(text, /rate +\d+ rows\/s/)
     assert.match(text, /dm tail +\d+ +park/)
