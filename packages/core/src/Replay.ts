@@ -116,9 +116,8 @@ export const firstRow = (
   store: MarketStore["Service"],
   window: ReplayWindow
 ): Effect.Effect<bigint | undefined, StoreError> =>
-  Effect.map(
-    Stream.runHead(Stream.filter(readWindow(store, window, 1), ({ length }) => length > 0)),
-    (first) => Option.match(first, { onNone: () => undefined, onSome: (batch) => orderOf(batch).time[0] })
+  Effect.map(Stream.runHead(Stream.filter(readWindow(store, window), ({ length }) => length > 0)), (first) =>
+    Option.match(first, { onNone: () => undefined, onSome: (batch) => orderOf(batch).time[0] })
   )
 
 /** Times of a window that are not known to be complete. */
