@@ -251,7 +251,7 @@ export const schema = Schema.Struct({
     reload_window_minutes: whole(60, 0, 10_080, {
       unit: "minutes",
       description:
-        "How much recent data is put back into an empty ring after a reboot, marked as replay. 0 means none."
+        "How much recent data is put back into an empty ring, as after a reboot, before live rows and marked as a replay. 0 means none."
     }),
     shm: section("The shared-memory ring.", {
       name: textMatching(

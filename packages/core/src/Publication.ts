@@ -43,5 +43,12 @@ export class Publication extends Context.Service<
     readonly connectionCount: Effect.Effect<number>
     /** Who reads, where the publication can tell. */
     readonly readers?: Effect.Effect<ReadonlyArray<PublicationReader>> | undefined
+    /**
+     * What it keeps of a kind for those who come later; absent, or undefined: nothing. `rows` are there, of `capacity` at
+     * most: where none are, a service puts recent rows back, see `Reload`.
+     */
+    readonly kept?:
+      | ((kind: RowKind) => { readonly rows: number; readonly capacity: number } | undefined)
+      | undefined
   }
 >()("@data-manager/core/Publication") {}

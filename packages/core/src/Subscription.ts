@@ -48,12 +48,16 @@ export type SubscriptionKind =
 /** Element of a subscription's stream. */
 export type SubscriptionEvent =
   | { readonly _tag: "Batch"; readonly batch: MarketBatch }
-  /** The newest rows of one symbol, oldest first; `complete` says whether they are as many as were asked for. */
+  /**
+   * The newest rows of one symbol, oldest first; `complete` says whether they are as many as were asked for, `replayed` how
+   * many of them, the oldest ones, are a replay. Where all of them are, the batch's context says so, too.
+   */
   | {
       readonly _tag: "Snapshot"
       readonly symbol: string
       readonly batch: MarketBatch
       readonly complete: boolean
+      readonly replayed?: number | undefined
     }
   /** Rows `[from, to)` of the publication were overwritten or dropped before this reader came to them. */
   | { readonly _tag: "Lost"; readonly from: bigint; readonly to: bigint; readonly cause: string }

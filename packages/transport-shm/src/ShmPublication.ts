@@ -90,6 +90,10 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     [...writers.values()].reduce((sum, writer) => sum + writer.connections, 0)
   )
   const readers = Effect.sync(() => kinds.flatMap((kind) => readersOf(options, kind)))
+  const kept = (kind: MarketSchema.RowKind) => {
+    const writer = writers.get(kind)
+    return writer && { rows: writer.kept, capacity: writer.capacity }
+  }
   return Publication.of({
     name: options.name,
     kinds,
@@ -97,7 +101,8 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     publishGap,
     markDurable,
     connectionCount,
-    readers
+    readers,
+    kept
   })
 })
 

@@ -83,7 +83,8 @@ const serviceLayer = (session: Session, loaded: ConfigFile.LoadedConfig) => {
       fsyncInterval: spool.fsyncIntervalMs
     },
     providers: (register) => Providers.makeAll(session, loaded, register),
-    defaultSchemas: schemasOf(loaded.config)
+    defaultSchemas: schemasOf(loaded.config),
+    reload: `${loaded.config.realtime.reloadWindowMinutes} minutes`
   }).pipe(Layer.provide(NodeServices.layer))
 }
 

@@ -21,12 +21,20 @@ interface Answer {
 
 const sent = (batch: MarketBatch): SentBatch => {
   if (batch._tag !== "TradeBatch") throw new Error(`a ${batch._tag} cannot be sent`)
-  const { provider, dataset, keyKind, instruments } = batch.context
+  const { provider, dataset, keyKind, instruments, replay } = batch.context
   const named = [...new Set(batch.columns.instrument)].flatMap((id) => instruments.get(id) ?? [])
   const columns = Object.fromEntries(
     Object.entries(batch.columns).map(([name, view]) => [name, view.slice()])
   )
-  return { provider, dataset, keyKind, instruments: named, columns: columns as never, length: batch.length }
+  return {
+    provider,
+    dataset,
+    keyKind,
+    replay,
+    instruments: named,
+    columns: columns as never,
+    length: batch.length
+  }
 }
 
 /** One process for the publications of a test file. */

@@ -8,6 +8,7 @@ export interface SentBatch {
   readonly provider: string
   readonly dataset: string
   readonly keyKind: TradeBatch["context"]["keyKind"]
+  readonly replay: TradeBatch["context"]["replay"]
   readonly instruments: ReadonlyArray<Instrument>
   readonly columns: TradeBatch["columns"]
   readonly length: number
@@ -24,8 +25,9 @@ type Made = Effect.Success<ReturnType<typeof ShmPublication.make>>
 const open = new Map<string, { readonly publication: Made; readonly scope: Scope.Closeable }>()
 
 const received = (sent: SentBatch): TradeBatch => {
-  const { provider, dataset, keyKind } = sent
-  const context = batchContext({ provider, dataset, keyKind, instruments: directory(sent.instruments) })
+  const { provider, dataset, keyKind, replay } = sent
+  const instruments = directory(sent.instruments)
+  const context = batchContext({ provider, dataset, keyKind, replay, instruments })
   return new TradeBatch(context, { columns: sent.columns, words: sent.columns as never }, sent.length)
 }
 
