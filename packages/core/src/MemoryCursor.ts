@@ -216,9 +216,10 @@ export class MemoryCursor {
     const known = this.#channel.log.last(this.#selection, depth)
     const events: Array<SubscriptionEvent> = []
     const seen = new Set<string>()
-    for (const [symbol, batch] of known) {
+    for (const [symbol, { batch, replayed }] of known) {
       seen.add(symbol).add(SymbolText.parse(symbol).rawSymbol)
-      events.push({ _tag: "Snapshot", symbol, batch, complete: batch.length >= depth })
+      const complete = batch.length >= depth
+      events.push({ _tag: "Snapshot", symbol, batch, complete, ...(replayed === 0 ? {} : { replayed }) })
       this.#delivered += BigInt(batch.length)
     }
     events.sort((a, b) => (symbolOf(a) < symbolOf(b) ? -1 : 1))
