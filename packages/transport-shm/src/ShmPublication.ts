@@ -7,6 +7,7 @@ import {
   type MarketBatch,
   MarketSchema,
   Publication,
+  type Repaired,
   rowKind,
   type TransportError
 } from "@data-manager/core"
@@ -60,6 +61,10 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     Effect.flatMap(writerOf("publishGap", MarketSchema.kind(gap.schema)), (writer) =>
       attempt("publishGap", writer, () => writer.publishGap(gap))
     )
+  const publishRepaired = (repaired: Repaired) =>
+    Effect.flatMap(writerOf("publishRepaired", MarketSchema.kind(repaired.schema)), (writer) =>
+      attempt("publishRepaired", writer, () => writer.publishRepaired(repaired))
+    )
   const markDurable = (kind: MarketSchema.RowKind, position: bigint) =>
     Effect.flatMap(writerOf("markDurable", kind), (writer) =>
       attempt("markDurable", writer, () => writer.markDurable(Number(position)))
@@ -67,7 +72,15 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
   const connectionCount = Effect.sync(() =>
     [...writers.values()].reduce((sum, writer) => sum + writer.connections, 0)
   )
-  return Publication.of({ name: options.name, kinds, publish, publishGap, markDurable, connectionCount })
+  return Publication.of({
+    name: options.name,
+    kinds,
+    publish,
+    publishGap,
+    publishRepaired,
+    markDurable,
+    connectionCount
+  })
 })
 
 /** The publication as a layer: building it takes the lease, closing it tells the readers. */
