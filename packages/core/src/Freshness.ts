@@ -173,6 +173,13 @@ export class Freshness {
     this.#traded.fill(0, DaysPerWeek * id, DaysPerWeek * (id + 1))
   }
 
+  /** Instruments that have had rows. */
+  known(): ReadonlyArray<InstrumentId> {
+    const ids: Array<InstrumentId> = []
+    for (let id = 0; id < this.#size; id++) if (this.#last[id]! >= 0) ids.push(id)
+    return ids
+  }
+
   /** Time of the last row of an instrument on the index clock, ns; undefined where there was none with a time. */
   lastTime(id: InstrumentId): bigint | undefined {
     if (id >= this.#size || this.#last[id]! < 0) return undefined

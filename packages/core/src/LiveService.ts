@@ -12,9 +12,11 @@
 import type { FileSystem } from "effect"
 import { Clock, Context, Deferred, type Duration, Effect, Layer, Option, Path, type Scope } from "effect"
 import type { RegisterListings } from "./FileSource.ts"
+import * as FreshnessWatch from "./FreshnessWatch.ts"
 import * as Hub from "./Hub.ts"
 import * as HubPublication from "./HubPublication.ts"
 import * as HubSpool from "./HubSpool.ts"
+import type { InstrumentDirectory } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import * as LiveCollection from "./LiveCollection.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
@@ -38,6 +40,8 @@ export interface LiveServiceOptions<E = never> {
   readonly providers: (register: RegisterListings) => Effect.Effect<ReadonlyArray<Provider>, E, Scope.Scope>
   /** Schemas of symbols that name none. Default: trades. */
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
+  /** Watches over single symbols; default: not. */
+  readonly freshness?: Pick<FreshnessWatch.FreshnessWatchOptions, "quiet" | "factor" | "interval"> | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -58,6 +62,8 @@ export interface LiveServiceStatus {
     | (HubPublication.HubPublicationStatus & { readonly name: string; readonly connections: number })
     | undefined
   readonly subscribers: ReadonlyArray<Hub.HubSubscriberStatus>
+  /** Undefined where symbols are not watched one by one. */
+  readonly freshness?: FreshnessWatch.FreshnessStatus | undefined
 }
 
 /** Live collection that runs. */
@@ -101,16 +107,21 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     })
     yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
     const providers = yield* options.providers(instruments.register)
-    const collection = yield* LiveCollection.make({
+    const watch = yield* watching(options, hub, instruments.directory, providers, (feed, symbols) =>
+      Effect.suspend(() => collection.resubscribe(feed, symbols))
+    )
+    const collection: LiveCollection.LiveCollection = yield* LiveCollection.make({
       registry,
       providers,
       hub,
       register: instruments.register,
       // The writer knows sessions of this spool by it.
       instance: `${yield* spool.id}/${options.instance}`,
-      defaultSchemas: options.defaultSchemas
+      defaultSchemas: options.defaultSchemas,
+      onLeft: watch?.forget
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
+    if (watch !== undefined) yield* Effect.forkScoped(watch.run)
     const status = Effect.gen(function* () {
       const health = yield* Effect.forEach(providers, (provider) =>
         Effect.map(provider.health, (each) => ({ ...each, id: provider.id }))
@@ -131,12 +142,27 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
                 name: publication.value.name,
                 connections: yield* publication.value.connectionCount
               },
-        subscribers: hub.subscribers()
+        subscribers: hub.subscribers(),
+        freshness: watch?.status()
       }
       return current
     })
     return LiveService.of({ status, hub, failure: Deferred.await(failed) })
   })
+
+/** The watch over single symbols, where one is wanted; it remembers beside the spool. */
+const watching = Effect.fnUntraced(function* (
+  { freshness, spool }: Pick<LiveServiceOptions, "freshness" | "spool">,
+  hub: Hub.Hub,
+  instruments: InstrumentDirectory,
+  providers: ReadonlyArray<Provider>,
+  resubscribe: FreshnessWatch.FreshnessWatchOptions["resubscribe"]
+) {
+  if (freshness === undefined) return undefined
+  const path = yield* Path.Path
+  const file = path.join(spool.folder, "freshness.json")
+  return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
+})
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */
 const failing = <E extends StoreError | SpoolError>(
