@@ -7,10 +7,24 @@
 import * as Coverage from "./Coverage.ts"
 import type { Instrument, InstrumentId } from "./Instrument.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
+import type { GapCause } from "./Provider.ts"
 import type { TimeRange } from "./TimeRange.ts"
 
 /** Cause of a hole that nobody has told: nothing was collected between two times that are held. */
 export const Unexplained = "unexplained"
+
+/** Every cause of a hole; a series of metrics is there from the start on. */
+export const gapCauses: ReadonlyArray<GapCause | typeof Unexplained> = [
+  "disconnect",
+  "slow-reader",
+  "sequence",
+  "overflow",
+  "provider",
+  "crash",
+  "disk-full",
+  "silence",
+  Unexplained
+]
 
 /** Time that is lacking, of all the instruments that lack it for the same cause. */
 export interface GapHole {
