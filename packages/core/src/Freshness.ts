@@ -1,6 +1,7 @@
 /**
- * Which symbols of a feed are silent for longer than they should be. It learns how each of them trades: how long it is usually
- * silent, and in which hours of the UTC week. Pure, and cheap: typed arrays by instrument number, no object per row.
+ * Which symbols of a feed are silent for longer than they should be. It learns how each of them trades: in which hours of the UTC
+ * week, and how long it is usually silent in each hour of the day. Pure, and cheap: typed arrays by instrument number, no
+ * object per row.
  *
  * Time is counted while the feed as a whole brings rows and stands still while it does not: a closed market makes nobody
  * late. The usual silence is the mean of the silences, each weighted by its own length: what a look at a random
@@ -31,10 +32,12 @@ const HourMillis = 3_600_000
 const DayMillis = 24 * HourMillis
 const DaysPerWeek = 7
 
-/** What is learned is that of the last hours of the feed's clock. */
+const HoursPerDay = 24
+
+/** What is learned of an hour of the day is that of its last times. */
 const MemoryMillis = 6 * HourMillis
 
-/** A symbol is judged once it was watched for so many times the silence that it may have. */
+/** A symbol is judged in an hour of which so many times the silence was watched that it may have. */
 const Evidence = 5
 
 /** An hour counts as watched when it was so from its first minutes on. */
@@ -81,7 +84,7 @@ export interface FreshRows {
 
 /** What is learned, to be kept over a restart. Arrays are views: copy them. */
 export interface FreshnessMemory {
-  /** By instrument number: usual silence, and the time over which it was learned, ms. */
+  /** Usual silence, and the time over which it was learned, ms: by instrument number, 24 hours of the day each. */
   readonly usual: Float32Array
   readonly observed: Float32Array
   /** Hours in which it traded, by instrument number: seven words each. */
@@ -105,8 +108,10 @@ export class Freshness {
   #size = 0
   /** By instrument number. Times of the feed's clock; the last row's is -1 before the first one. */
   #last = new Float64Array(0)
-  #since = new Float64Array(0)
-  #usual = new Float64Array(0)
+  /** Hour of the day of the last row. */
+  #lastHour = new Uint8Array(0)
+  #usual = new Float32Array(0)
+  #observed = new Float32Array(0)
   #times = new Int32Array(0)
   #traded = new Uint32Array(0)
   #stale = new Uint8Array(0)
@@ -116,12 +121,12 @@ export class Freshness {
     this.#factor = factor
   }
 
-  /** Rows came. Costs a few nanoseconds a row. */
+  /** Rows came. Costs some nanoseconds a row. */
   add({ instrument, length, times }: FreshRows, now: number): void {
     if (length === 0) return
     this.#advance(now)
-    const day = dayOf(now)
-    const bit = 1 << hourOf(now)
+    const [day, hour] = [dayOf(now), hourOf(now)]
+    const bit = 1 << hour
     this.#feedTraded[day]! |= bit
     const at = this.#clock
     for (let row = 0; row < length; row++) {
@@ -134,12 +139,19 @@ export class Freshness {
       this.#last[id] = at
       this.#stale[id] = 0
       this.#traded[DaysPerWeek * id + day]! |= bit
-      if (before < 0) this.#since[id] = at - this.#since[id]!
-      else {
-        const silence = at - before
-        const observed = Math.min(at - this.#since[id]!, MemoryMillis)
-        this.#usual[id]! += (silence / observed) * (silence - this.#usual[id]!)
-      }
+      if (before >= 0) this.#learn(id, hour, at - before)
+      this.#lastHour[id] = hour
+    }
+  }
+
+  /** A silence has ended: it counts for each hour that it was in. */
+  #learn(id: number, hour: number, silence: number): void {
+    for (let each = this.#lastHour[id]!; ; each = (each + 1) % HoursPerDay) {
+      const place = HoursPerDay * id + each
+      const observed = Math.min(this.#observed[place]! + silence, MemoryMillis)
+      this.#observed[place] = observed
+      this.#usual[place]! += (silence / observed) * (silence - this.#usual[place]!)
+      if (each === hour) return
     }
   }
 
@@ -155,8 +167,9 @@ export class Freshness {
     const last = new Float64Array(size).fill(-1)
     last.set(this.#last)
     this.#last = last
-    this.#since = resized(this.#since, new Float64Array(size))
-    this.#usual = resized(this.#usual, new Float64Array(size))
+    this.#lastHour = resized(this.#lastHour, new Uint8Array(size))
+    this.#usual = resized(this.#usual, new Float32Array(HoursPerDay * size))
+    this.#observed = resized(this.#observed, new Float32Array(HoursPerDay * size))
     this.#times = resized(this.#times, new Int32Array(2 * size))
     this.#traded = resized(this.#traded, new Uint32Array(DaysPerWeek * size))
     this.#stale = resized(this.#stale, new Uint8Array(size))
@@ -167,9 +180,9 @@ export class Freshness {
   forget(id: InstrumentId): void {
     if (id >= this.#size) return
     this.#last[id] = -1
-    this.#since[id] = 0
-    this.#usual[id] = 0
     this.#stale[id] = 0
+    this.#usual.fill(0, HoursPerDay * id, HoursPerDay * (id + 1))
+    this.#observed.fill(0, HoursPerDay * id, HoursPerDay * (id + 1))
     this.#traded.fill(0, DaysPerWeek * id, DaysPerWeek * (id + 1))
   }
 
@@ -189,8 +202,8 @@ export class Freshness {
   }
 
   /**
-   * Looks at all symbols: those that are stale now. One that was found stale stays so until a row of it comes, or an hour in
-   * which it is known not to trade; while the feed as a whole is silent nothing changes.
+   * Looks at all symbols: those that are stale now. One that was found stale stays so until a row of it comes, its silence is
+   * not long for the hour, or the hour is one in which it is known not to trade; while the feed as a whole is silent nothing changes.
    */
   check(now: number): ReadonlyArray<StaleInstrument> {
     this.#watch(now)
@@ -202,17 +215,24 @@ export class Freshness {
       if (this.#last[id]! < 0) continue
       if (isActive) this.#stale[id] = this.#isStale(id, at, day, hour) ? 1 : 0
       if (this.#stale[id] === 0) continue
-      found.push({ instrument: id, silentMillis: at - this.#last[id]!, usualMillis: this.#usual[id]! })
+      found.push({ instrument: id, silentMillis: at - this.#last[id]!, usualMillis: this.#usualOf(id, hour) })
     }
     return found
   }
 
+  /** In the hour that it is, and in that in which the silence began: the longer one. */
+  #usualOf(id: number, hour: number): number {
+    const place = HoursPerDay * id
+    return Math.max(this.#usual[place + hour]!, this.#usual[place + this.#lastHour[id]!]!)
+  }
+
   #isStale(id: number, at: number, day: number, hour: number): boolean {
-    const limit = Math.max(this.#quiet, this.#factor * this.#usual[id]!)
+    const limit = Math.max(this.#quiet, this.#factor * this.#usualOf(id, hour))
     if (at - this.#last[id]! <= limit) return false
-    if (this.#last[id]! - this.#since[id]! < Evidence * limit) return false
     const expected = expectation(this.#traded, DaysPerWeek * id, this.#watched, day, hour)
-    return expected === "open" || (expected === "unknown" && this.#stale[id] === 1)
+    if (expected === "closed") return false
+    const isKnown = expected === "open" && this.#observed[HoursPerDay * id + hour]! >= Evidence * limit
+    return isKnown || this.#stale[id] === 1
   }
 
   /** Whether the silence of the whole feed is no cause for concern: it does not trade at this hour. */
@@ -247,13 +267,9 @@ export class Freshness {
 
   /** What is learned by now. */
   memory(): FreshnessMemory {
-    const observed = new Float32Array(this.#size)
-    for (let id = 0; id < this.#size; id++)
-      observed[id] =
-        this.#last[id]! < 0 ? this.#since[id]! : Math.min(MemoryMillis, this.#last[id]! - this.#since[id]!)
     return {
-      usual: Float32Array.from(this.#usual),
-      observed,
+      usual: this.#usual,
+      observed: this.#observed,
       traded: this.#traded,
       feedTraded: this.#feedTraded,
       watched: this.#watched
@@ -262,17 +278,19 @@ export class Freshness {
 
   /** Puts back what an earlier process has learned; before the first rows. */
   remember({ feedTraded, observed, traded, usual, watched }: FreshnessMemory): void {
-    if (usual.length > 0) this.#grow(usual.length - 1)
+    if (usual.length > 0) this.#grow(usual.length / HoursPerDay - 1)
     this.#usual.set(usual)
-    // Until the first row it is the time over which was learned.
-    this.#since.set(observed)
+    this.#observed.set(observed)
     this.#traded.set(traded)
     this.#feedTraded.set(feedTraded)
     this.#watched.set(watched)
   }
 }
 
-const resized = <A extends Float64Array | Int32Array | Uint32Array | Uint8Array>(from: A, to: A): A => {
+const resized = <A extends Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array>(
+  from: A,
+  to: A
+): A => {
   to.set(from as never)
   return to
 }

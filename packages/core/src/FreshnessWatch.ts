@@ -273,7 +273,7 @@ interface KeptFeed {
 
 const arrays = ["usual", "observed", "traded", "feedTraded", "watched"] as const
 
-/** The file: a JSON document, its arrays as base64 of little-endian 32-bit words. */
+/** The file: a line of JSON that names the feeds and the lengths of their arrays, and these, 32-bit words, little-endian. */
 class FreshnessFile {
   readonly #fs: FileSystem.FileSystem
   readonly #path: string
@@ -288,8 +288,8 @@ class FreshnessFile {
   /** What cannot be read is learned again. */
   static readonly open = Effect.fnUntraced(function* (path: string) {
     const fs = yield* FileSystem.FileSystem
-    const text = yield* Effect.orElseSucceed(fs.readFileString(path), () => "")
-    return new FreshnessFile(fs, path, parse(text))
+    const bytes = yield* Effect.orElseSucceed(fs.readFile(path), () => new Uint8Array())
+    return new FreshnessFile(fs, path, parse(bytes))
   })
 
   memoryOf(key: string): FreshnessMemory | undefined {
@@ -301,14 +301,7 @@ class FreshnessFile {
     if (feeds.length === 0) return Effect.void
     const beside = `${this.#path}.new`
     const known = new Map([...this.#found, ...feeds.map(({ key, memory }) => [key, memory] as const)])
-    const text = JSON.stringify({
-      version: 1,
-      feeds: [...known].map(([key, memory]) => ({
-        key,
-        ...Object.fromEntries(arrays.map((name) => [name, toBase64(memory[name])]))
-      }))
-    })
-    return this.#fs.writeFileString(beside, text, { mode: 0o600 }).pipe(
+    return this.#fs.writeFile(beside, textOf(known), { mode: 0o600 }).pipe(
       Effect.andThen(this.#fs.rename(beside, this.#path)),
       Effect.catch((error) =>
         Effect.logWarning(`freshness: ${this.#path} cannot be written: ${error.message}`)
@@ -317,21 +310,54 @@ class FreshnessFile {
   }
 }
 
-const parse = (text: string): ReadonlyMap<string, FreshnessMemory> => {
+interface KeptHead {
+  readonly version: number
+  readonly feeds: ReadonlyArray<{ readonly key: string; readonly lengths: ReadonlyArray<number> }>
+}
+
+/** Ends the first line. */
+const LineEnd = 10
+
+const textOf = (known: ReadonlyMap<string, FreshnessMemory>): Uint8Array => {
+  const feeds = [...known].map(([key, memory]) => ({
+    key,
+    lengths: arrays.map((name) => memory[name].length)
+  }))
+  const head = new TextEncoder().encode(`${JSON.stringify({ version: 1, feeds } satisfies KeptHead)}\n`)
+  const parts = [...known.values()].flatMap((memory) =>
+    arrays.map((name) => {
+      const { buffer, byteLength, byteOffset } = memory[name]
+      return new Uint8Array(buffer, byteOffset, byteLength)
+    })
+  )
+  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, head.length))
+  out.set(head)
+  let at = head.length
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+const parse = (bytes: Uint8Array): ReadonlyMap<string, FreshnessMemory> => {
   const found = new Map<string, FreshnessMemory>()
   try {
-    const { feeds, version } = JSON.parse(text) as {
-      readonly version: number
-      readonly feeds: ReadonlyArray<{ readonly key: string } & Record<(typeof arrays)[number], string>>
-    }
+    let at = bytes.indexOf(LineEnd) + 1
+    const { feeds, version } = JSON.parse(new TextDecoder().decode(bytes.subarray(0, at))) as KeptHead
     if (version !== 1) return found
-    for (const { feedTraded, key, observed, traded, usual, watched } of feeds) {
+    for (const { key, lengths } of feeds) {
+      const take = (index: number): ArrayBuffer => {
+        const part = bytes.slice(at, at + 4 * lengths[index]!)
+        at += part.length
+        return part.buffer
+      }
       const memory = {
-        usual: new Float32Array(fromBase64(usual)),
-        observed: new Float32Array(fromBase64(observed)),
-        traded: new Uint32Array(fromBase64(traded)),
-        feedTraded: new Uint32Array(fromBase64(feedTraded)),
-        watched: new Uint32Array(fromBase64(watched))
+        usual: new Float32Array(take(0)),
+        observed: new Float32Array(take(1)),
+        traded: new Uint32Array(take(2)),
+        feedTraded: new Uint32Array(take(3)),
+        watched: new Uint32Array(take(4))
       }
       if (isWhole(memory)) found.set(key, memory)
     }
@@ -342,24 +368,10 @@ const parse = (text: string): ReadonlyMap<string, FreshnessMemory> => {
 }
 
 const isWhole = ({ feedTraded, observed, traded, usual, watched }: FreshnessMemory): boolean =>
+  usual.length % 24 === 0 &&
   observed.length === usual.length &&
-  traded.length === 7 * usual.length &&
+  traded.length === (usual.length / 24) * 7 &&
   feedTraded.length === 7 &&
   watched.length === 7 &&
   usual.every((value) => value >= 0 && Number.isFinite(value)) &&
   observed.every((value) => value >= 0 && Number.isFinite(value))
-
-const toBase64 = ({ buffer, byteLength, byteOffset }: Float32Array | Uint32Array): string => {
-  const bytes = new Uint8Array(buffer, byteOffset, byteLength)
-  let text = ""
-  for (let at = 0; at < bytes.length; at += 0x8000)
-    text += String.fromCharCode(...bytes.subarray(at, at + 0x8000))
-  return btoa(text)
-}
-
-const fromBase64 = (text: string): ArrayBuffer => {
-  const binary = atob(text)
-  const bytes = new Uint8Array(binary.length)
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)
-  return bytes.buffer
-}

@@ -22,7 +22,7 @@ import {
 import * as Backfill from "./Backfill.ts"
 import type { BackfillPlan } from "./BackfillPlan.ts"
 import * as Decimal from "./Decimal.ts"
-import { type GapHole, isSettled, keyOf, scan } from "./GapScan.ts"
+import { type GapHole, isSettled, keyOf, merge, scan } from "./GapScan.ts"
 import type { Instrument } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import * as MarketSchema from "./MarketSchema.ts"
@@ -117,6 +117,12 @@ const nanosOf = (input: Duration.Input): bigint =>
 /** Events that wait for a subscriber at most. */
 const EventsKept = 1024
 
+/** Instruments that are looked at together: rows that come meanwhile wait for no longer than that takes. */
+const Portion = 500
+
+/** Looking takes no larger share of the time than one in so many. */
+const LookShare = 20
+
 /** Holes with more symbols than this are told to a publication as one of the whole dataset, where nothing speaks against it. */
 const ToldOneByOne = 256
 
@@ -133,6 +139,10 @@ class Repair {
   readonly #events: PubSub.PubSub<GapRepairEvent>
   readonly #open = new Map<string, OpenGap>()
   readonly #budget = new DayBudget()
+  /** The hole that is being repaired: a look leaves it to that. */
+  #busy: string | undefined
+  /** Holes that were closed while a look was under way, which may have seen them before. */
+  readonly #closedMeanwhile = new Set<string>()
   #repaired = 0
   #failed = 0
   #rows = 0
@@ -154,13 +164,10 @@ class Repair {
     problem: this.#problem
   })
 
-  /** One look, and the repair of what is due. A look that fails says so once. */
-  readonly round: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.gen({ self: this }, function* () {
-      yield* this.#look
+  /** One look. One that fails says so once. */
+  readonly look: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.map(this.#look, () => {
       this.#problem = undefined
-      const at = yield* now
-      for (const gap of this.status().open) if (gap.nextAt <= at) yield* this.#repair(gap)
     }).pipe(
       Effect.catch((error) => {
         const isNew = this.#problem !== error.message
@@ -170,17 +177,36 @@ class Repair {
     )
   )
 
+  /** Repairs what is due, the oldest first. */
+  readonly repairs: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.gen({ self: this }, function* () {
+      const at = yield* now
+      for (const gap of this.status().open) {
+        if (gap.nextAt > at) continue
+        this.#busy = keyOf(gap)
+        yield* Effect.ensuring(
+          this.#repair(gap),
+          Effect.sync(() => {
+            this.#busy = undefined
+          })
+        )
+      }
+    })
+  )
+
   /** Finds holes; what was known and is there no more was closed by somebody else. */
   get #look(): Effect.Effect<void, StoreError> {
     return Effect.gen({ self: this }, function* () {
       const { lookBack = "7 days" } = this.#options
       const at = yield* now
+      this.#closedMeanwhile.clear()
       // Whole days, so that a hole which the window cuts is the same one at the next look.
       const within = { start: UnixNanos.startOfDay(at - nanosOf(lookBack)), end: at }
       const found = yield* this.#find(within, at)
       this.#lookedAt = at
       const keys = new Set(found.map(keyOf))
-      for (const [key, gap] of this.#open) if (!keys.has(key)) yield* this.#vanished(gap, found, within)
+      for (const [key, gap] of this.#open)
+        if (!keys.has(key) && key !== this.#busy) yield* this.#vanished(gap, found, within)
       for (const hole of found) yield* this.#found(hole, at)
     })
   }
@@ -197,11 +223,14 @@ class Repair {
       const { instruments } = yield* store.loadInstruments([...wanted.datasets])
       const collected = [...instruments.values()].filter(wanted.isNamed).map(({ id }) => id)
       if (collected.length === 0) return []
-      const spans: Array<Parameters<typeof scan>[0]["spans"][number]> = []
+      const parts: Array<ReadonlyArray<GapHole>> = []
       for (const schema of wanted.schemas)
-        for (const span of yield* store.coverage({ instruments: collected, schema, range: within }))
-          spans.push(span)
-      return scan({ instruments, spans, isCollected: wanted.isCollected, within, now: at })
+        for (let from = 0; from < collected.length; from += Portion) {
+          const portion = collected.slice(from, from + Portion)
+          const spans = yield* store.coverage({ instruments: portion, schema, range: within })
+          parts.push(scan({ instruments, spans, isCollected: wanted.isCollected, within, now: at }))
+        }
+      return merge(parts)
     }
   )
 
@@ -221,6 +250,7 @@ class Repair {
   #found(hole: GapHole, at: bigint): Effect.Effect<void> {
     const key = keyOf(hole)
     const known = this.#open.get(key)
+    if (this.#closedMeanwhile.has(key)) return Effect.void
     if (known !== undefined) {
       this.#open.set(key, { ...known, ...hole })
       return Effect.void
@@ -251,6 +281,7 @@ class Repair {
       if (!isSettled(gap, spans, at))
         return yield* this.#postpone(gap, filled.problem ?? "the provider did not vouch for all of it")
       this.#open.delete(keyOf(gap))
+      this.#closedMeanwhile.add(keyOf(gap))
       yield* this.#closed(gap, filled, "repair", at)
     }).pipe(Effect.catch((error) => this.#postpone(gap, error.message)))
   }
@@ -437,6 +468,19 @@ const wantedOf = (
   }
 }
 
+/** Does something again and again, with pauses that leave most of the time to others. */
+const spaced = (work: Effect.Effect<void>, interval: Duration.Input): Effect.Effect<never> =>
+  Effect.gen(function* () {
+    const shortest = Duration.toMillis(Duration.fromInputUnsafe(interval))
+    let took = 0
+    while (true) {
+      yield* Effect.sleep(Math.max(shortest, LookShare * took))
+      const began = yield* Clock.currentTimeMillis
+      yield* work
+      took = (yield* Clock.currentTimeMillis) - began
+    }
+  })
+
 /** Repair of holes until the scope ends. It never fails: what goes wrong is told, and tried again. */
 export const make = (
   options: GapRepairOptions = {}
@@ -457,16 +501,21 @@ export const make = (
       },
       events
     )
-    const turn = yield* Semaphore.make(1)
-    const round = turn.withPermits(1)(
-      Effect.catchCause(repair.round, (cause) =>
-        Cause.hasInterruptsOnly(cause)
-          ? Effect.failCause(cause)
-          : Effect.logError("gap repair failed and goes on", cause)
+    const guarded = (turn: Semaphore.Semaphore, work: Effect.Effect<void>): Effect.Effect<void> =>
+      turn.withPermits(1)(
+        Effect.catchCause(work, (cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.failCause(cause)
+            : Effect.logError("gap repair failed and goes on", cause)
+        )
       )
-    )
-    const pause = Effect.sleep(options.interval ?? "1 minute")
-    yield* Effect.forkScoped(Effect.forever(Effect.andThen(pause, round)))
+    const look = guarded(yield* Semaphore.make(1), repair.look)
+    const repairs = guarded(yield* Semaphore.make(1), repair.repairs)
+    // A repair may take long: looking goes on meanwhile.
+    const { interval = "1 minute" } = options
+    yield* Effect.forkScoped(spaced(look, interval))
+    yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(interval), repairs)))
+    const round = Effect.andThen(look, repairs)
     return GapRepair.of({ status: repair.status, events: Stream.fromPubSub(events), round })
   })
 

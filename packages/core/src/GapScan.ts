@@ -81,8 +81,26 @@ export const scan = (input: GapScanInput): ReadonlyArray<GapHole> => {
       known.symbols.push(rawSymbol)
     }
   }
-  return [...holes.values()].sort((a, b) => (a.range.start < b.range.start ? -1 : 1))
+  return inOrder([...holes.values()])
 }
+
+/** Holes of several scans, of other instruments each, as one scan would have found them. */
+export const merge = (parts: Iterable<ReadonlyArray<GapHole>>): ReadonlyArray<GapHole> => {
+  const merged = new Map<string, ReadonlyArray<GapHole>>()
+  for (const part of parts)
+    for (const hole of part) merged.set(keyOf(hole), [...(merged.get(keyOf(hole)) ?? []), hole])
+  return inOrder(
+    [...merged.values()].map((holes) => ({
+      ...holes[0]!,
+      instruments: holes.flatMap(({ instruments }) => instruments),
+      symbols: holes.flatMap(({ symbols }) => symbols)
+    }))
+  )
+}
+
+/** Oldest first. */
+const inOrder = (holes: ReadonlyArray<GapHole>): ReadonlyArray<GapHole> =>
+  [...holes].sort((a, b) => (a.range.start < b.range.start ? -1 : 1))
 
 /** Spans of each instrument and schema. */
 const bySeries = (

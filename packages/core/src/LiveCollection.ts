@@ -46,7 +46,7 @@ export interface LiveCollection {
 }
 
 /** Feeds of one provider, dataset and schema at most, before symbols get another one for their silence. */
-const MostFeeds = 8
+const MostFeeds = 4
 
 /** One thing to collect. */
 interface Wish {

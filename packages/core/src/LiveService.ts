@@ -160,7 +160,7 @@ const watching = Effect.fnUntraced(function* (
 ) {
   if (freshness === undefined) return undefined
   const path = yield* Path.Path
-  const file = path.join(spool.folder, "freshness.json")
+  const file = path.join(spool.folder, "freshness.bin")
   return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
 })
 

@@ -84,29 +84,50 @@ describe("freshness", () => {
     }
   })
 
-  it("finds whatever stops within its bound, at any rate", () => {
+  it("finds whatever stops within its bound, at any rate, once the hour is known", () => {
     const random = new SeededRandom(5)
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 30; round++) {
       const quiet = Second * (5 + random.below(60))
       const feed = new Freshness({ quietMillis: quiet })
       const usual = Second * (1 + random.below(30))
-      const start = monday + random.below(4) * Day + 8 * Hour
-      const stops = start + 5 * Hour + 10 * Minute
-      let next = start
+      const gap = () => Math.round(usual / 2 + (random.below(1000) / 1000) * 1.5 * usual)
+      const start = monday + random.below(3) * Day + 8 * Hour
+      const stops = start + Day + 10 * Minute
       let last = start
-      for (let now = start; now < stops + 20 * Minute; now += Second) {
-        feed.add(rowsOf(1), now)
-        if (now >= next && now < stops) {
+      const trade = (from: number, until: number) => {
+        let next = from
+        for (let now = from; now < until; now += Second) {
+          feed.add(rowsOf(1), now)
+          if (now < next || now >= stops) continue
           feed.add(rowsOf(0), now)
           last = now
-          next = now + Math.round(usual / 2 + (random.below(1000) / 1000) * 1.5 * usual)
+          next = now + gap()
         }
+      }
+      trade(start, start + Hour + 5 * Minute)
+      trade(start + Day, stops)
+      for (let now = stops; now < stops + 20 * Minute; now += Second) {
+        feed.add(rowsOf(1), now)
         const stale = names(feed.check(now))
         // The usual silence, weighted by length, is at most the longest one.
         const bound = last + Math.max(quiet, 10 * 2 * usual) + 2 * Second
         if (now > bound) assert.deepStrictEqual(stale, [0], `round ${round}`)
         if (now <= last + quiet) assert.deepStrictEqual(stale, [], `round ${round}`)
       }
+    }
+  })
+
+  it("knows that some hours of a day are slower than others", () => {
+    const feed = new Freshness({ quietMillis })
+    // Two seconds between rows in one hour, a quarter of an hour in the next two.
+    for (let day = 0; day < 4; day++) {
+      const begin = monday + day * Day + 20 * Hour
+      run(feed, begin, begin + Hour, [Second, 2 * Second], (now) =>
+        assert.deepStrictEqual(feed.check(now), [])
+      )
+      run(feed, begin + Hour, begin + 3 * Hour, [Second, 15 * Minute], (now) =>
+        assert.deepStrictEqual(feed.check(now), [])
+      )
     }
   })
 
@@ -194,7 +215,6 @@ describe("freshness", () => {
       after.memory().feedTraded.map((hours, day) => hours & feedTraded[day]!),
       feedTraded
     )
-    // Memory of what has not traded since is kept, too.
     const third = new Freshness({ quietMillis })
     third.remember(after.memory())
     assert.deepStrictEqual(third.memory(), after.memory())

@@ -95,8 +95,8 @@ const within = (
     )
     // What was learned outlives the service.
     yield* Effect.addFinalizer(() =>
-      Effect.map(Effect.orDie(fs.readFileString(`${folder}/freshness.json`)), (text) => {
-        const { feeds } = JSON.parse(text)
+      Effect.map(Effect.orDie(fs.readFileString(`${folder}/freshness.bin`)), (text) => {
+        const { feeds } = JSON.parse(text.slice(0, text.indexOf("\n")))
         assert.deepStrictEqual(
           feeds.map(({ key }: { readonly key: string }) => key),
           ["test\nTEST\ntrades"]
