@@ -17,7 +17,7 @@ import { inDatabase } from "./InDatabase.ts"
 import { writeConfig } from "./StartCrash.ts"
 
 const dataset = "DBEQ.BASIC"
-const trades = 12_000
+const trades = 24_000
 const Minute = 60_000_000_000n
 
 const sleep = (millis: number): Promise<void> => new Promise((done) => setTimeout(done, millis))
@@ -25,7 +25,7 @@ const sleep = (millis: number): Promise<void> => new Promise((done) => setTimeou
 /** A simulator in this process, so that its faults and its market are at hand. */
 const startSimulator = async (scope: Scope.Scope) => {
   const catalogue = new CatalogueBuilder().addSynthetic(new SyntheticMarket({ symbols: 20, trades })).build()
-  const live = { rate: 2500, market: "shared" } as const
+  const live = { rate: 1500, market: "shared" } as const
   return Effect.runPromise(Scope.provide(DatabentoSimulator.make({ catalogue, live }), scope))
 }
 
@@ -82,7 +82,7 @@ describe("dm start with gap repair", () => {
       const firstEnded = outcome(first)
       await until(
         () => storedRows(place),
-        ({ rows }) => rows > 4000
+        ({ rows }) => rows > 2000
       )
       first.kill("SIGKILL")
       const killed = await firstEnded

@@ -10,14 +10,14 @@ import { Freshness, type FreshnessMemory, type FreshRows } from "./Freshness.ts"
 import type { Hub, HubMessage } from "./Hub.ts"
 import type { InstrumentDirectory, InstrumentId } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
-import type { MarketSchema } from "./MarketSchema.ts"
+import * as MarketSchema from "./MarketSchema.ts"
 import type { Provider } from "./Provider.ts"
 
 /** Everything of one provider, dataset and schema. */
 export interface WatchedFeed {
   readonly provider: string
   readonly dataset: string
-  readonly schema: MarketSchema
+  readonly schema: MarketSchema.MarketSchema
 }
 
 /** A symbol to subscribe again. */
@@ -131,6 +131,11 @@ class Watch {
     this.#file = file
     this.#quiet = Duration.toMillis(Duration.fromInputUnsafe(options.quiet))
     this.#keptAt = clock.currentTimeMillisUnsafe()
+    // Feeds of an earlier start: that they do not trade at this hour is known before they do.
+    for (const key of file.keys) {
+      const [provider = "", dataset = "", schema = ""] = key.split("\n")
+      if (MarketSchema.is(schema)) this.#groupOf({ provider, dataset, schema })
+    }
   }
 
   readonly deliver = ({ entry }: HubMessage): void => {
@@ -292,6 +297,10 @@ class FreshnessFile {
     return new FreshnessFile(fs, path, parse(bytes))
   })
 
+  get keys(): Iterable<string> {
+    return this.#found.keys()
+  }
+
   memoryOf(key: string): FreshnessMemory | undefined {
     return this.#found.get(key)
   }
@@ -348,7 +357,8 @@ const parse = (bytes: Uint8Array): ReadonlyMap<string, FreshnessMemory> => {
     if (version !== 1) return found
     for (const { key, lengths } of feeds) {
       const take = (index: number): ArrayBuffer => {
-        const part = bytes.slice(at, at + 4 * lengths[index]!)
+        // A copy at an address of its own: Node's buffers slice into views.
+        const part = new Uint8Array(bytes.subarray(at, at + 4 * lengths[index]!))
         at += part.length
         return part.buffer
       }
