@@ -62,6 +62,18 @@ const until = async <A>(look: () => Promise<A>, holds: (found: A) => boolean): P
   }
 }
 
+/** The first repair that a reader of the ring is told, as `dm tail` prints it. */
+const toldInRing = async (place: Workplace): Promise<string> => {
+  const tail = place.start(["tail", "--from", "oldest", "--json"])
+  try {
+    for await (const line of createInterface({ input: tail.stdout }))
+      if (line.includes('"event":"repaired"')) return line
+    throw new Error("dm tail ended without a repair")
+  } finally {
+    tail.kill("SIGKILL")
+  }
+}
+
 describe("dm start with gap repair", () => {
   it("repairs what the gateway and kill -9 have lost", { timeout: 240_000 }, async () => {
     const place = new Workplace({ sources: true })
@@ -102,6 +114,7 @@ describe("dm start with gap repair", () => {
         () => repairing(place),
         ({ open, repaired }) => open === 0 && repaired > 0
       )
+      assert.include(await toldInRing(place), `"dataset":"${dataset}"`)
       second.kill("SIGTERM")
       const { code, stderr } = await ended
       assert.strictEqual(code, 0, stderr)
