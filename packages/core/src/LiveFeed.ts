@@ -203,9 +203,12 @@ class Feed {
       return this.#logBroken
     }
     return Effect.flatMap(this.#options.register(claims), (instruments) => {
+      // Of symbols that were left out a stream begun anew holds nothing, though it names them again.
+      const isCollected = ({ rawSymbol }: (typeof claims)[number]): boolean =>
+        rawSymbol === undefined || !this.#excluded.has(rawSymbol)
       session.list(
-        claims,
-        instruments.map(({ id }) => id)
+        claims.filter(isCollected),
+        instruments.flatMap(({ id }, i) => (isCollected(claims[i]!) ? [id] : []))
       )
       this.#deliver(session, events, now)
       return this.#logBroken
