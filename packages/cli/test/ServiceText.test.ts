@@ -1,10 +1,9 @@
 /** How people read a service: its gaps, and symbols that are silent. */
 import { assert, describe, it } from "vitest"
 import type { ServiceStatus } from "../src/ControlClient.ts"
-import type { Paint } from "../src/Paint.ts"
+import { plain } from "../src/Paint.ts"
 import { serviceLines } from "../src/ServiceText.ts"
 
-const plain = new Proxy({} as Paint, { get: () => (text: string) => text })
 const now = 1_767_623_400_000_000_000n
 
 const service = (difference: Partial<ServiceStatus>): ServiceStatus => ({

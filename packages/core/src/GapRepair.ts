@@ -21,12 +21,13 @@ import {
 } from "effect"
 import * as Backfill from "./Backfill.ts"
 import type { BackfillPlan } from "./BackfillPlan.ts"
-import * as Decimal from "./Decimal.ts"
+import { collectedBy } from "./CollectedData.ts"
+import { DayBudget } from "./DayBudget.ts"
+import type * as Decimal from "./Decimal.ts"
 import { type GapHole, isSettled, keyOf, merge, scan } from "./GapScan.ts"
-import type { Instrument } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import * as MarketSchema from "./MarketSchema.ts"
-import { MarketStore, type SymbolEntry } from "./MarketStore.ts"
+import { MarketStore } from "./MarketStore.ts"
 import type { Provider, Selection } from "./Provider.ts"
 import { ProviderBudgetExceeded, ProviderError } from "./ProviderError.ts"
 import { ProviderRegistry } from "./ProviderRegistry.ts"
@@ -215,7 +216,7 @@ class Repair {
     { self: this },
     function* (this: Repair, within: TimeRange.TimeRange, at: bigint) {
       const { instruments: registry, store } = this.#services
-      const wanted = wantedOf(
+      const wanted = collectedBy(
         yield* registry.entries({ enabled: true }),
         this.#options.defaultSchemas ?? ["trades"]
       )
@@ -396,25 +397,6 @@ class Repair {
   }
 }
 
-/** What repairs have cost on the present UTC day, by provider. */
-class DayBudget {
-  #day = -1n
-  readonly #spent = new Map<string, Decimal.Decimal>()
-
-  left(provider: string, limit: Decimal.Decimal, at: bigint): Decimal.Decimal {
-    const day = at / UnixNanos.PerDay
-    if (day !== this.#day) this.#spent.clear()
-    this.#day = day
-    const { mantissa, exponent } = this.#spent.get(provider) ?? Decimal.make(0n, 0)
-    const left = Decimal.add(limit, Decimal.make(-mantissa, exponent))
-    return left.mantissa < 0n ? Decimal.make(0n, 0) : left
-  }
-
-  spend(provider: string, cost: Decimal.Decimal): void {
-    this.#spent.set(provider, Decimal.add(this.#spent.get(provider) ?? Decimal.make(0n, 0), cost))
-  }
-}
-
 const isOfSameFeed = (a: GapHole, b: GapHole): boolean =>
   a.provider === b.provider && a.dataset === b.dataset && a.schema === b.schema
 
@@ -433,39 +415,6 @@ export const describe = ({ dataset, range, schema, symbols }: GapHole): string =
   const first = SymbolText.make(dataset, symbols[0] ?? "")
   const more = symbols.length > 1 ? ` and ${symbols.length - 1} more` : ""
   return `${first}${more} ${schema} ${TimeRange.format(range)}`
-}
-
-/** What the enabled entries ask for. Parents, continuous symbols and everything stand for all instruments of their dataset. */
-const wantedOf = (
-  entries: ReadonlyArray<SymbolEntry>,
-  defaultSchemas: ReadonlyArray<MarketSchema.MarketSchema>
-) => {
-  const names = new Map<string, Set<MarketSchema.MarketSchema>>()
-  const datasets = new Set<string>()
-  const schemas = new Set<MarketSchema.MarketSchema>()
-  for (const { dataset, provider, schemas: named, stypeIn, symbol } of entries) {
-    const { rawSymbol } = SymbolText.parse(symbol)
-    const isOne = stypeIn === "raw_symbol" && rawSymbol !== "ALL_SYMBOLS"
-    const key = [provider, dataset, isOne ? rawSymbol : ""].join("\n")
-    const known = names.get(key) ?? new Set()
-    for (const schema of named.length === 0 ? defaultSchemas : named) {
-      known.add(schema)
-      schemas.add(schema)
-    }
-    names.set(key, known)
-    datasets.add(dataset)
-  }
-  const schemasOf = ({ dataset, provider, rawSymbol }: Instrument) => [
-    names.get([provider, dataset, rawSymbol].join("\n")),
-    names.get([provider, dataset, ""].join("\n"))
-  ]
-  return {
-    datasets,
-    schemas,
-    isNamed: (instrument: Instrument): boolean => schemasOf(instrument).some((found) => found !== undefined),
-    isCollected: (instrument: Instrument, schema: MarketSchema.MarketSchema): boolean =>
-      schemasOf(instrument).some((found) => found?.has(schema) === true)
-  }
 }
 
 /** Does something again and again, with pauses that leave most of the time to others. */
