@@ -2,6 +2,7 @@
  * `dm start` on a bad day: the gateway leaves records out, the service is killed with -9 while the
  * market goes on, and started again. It repairs by itself: every trade is stored once, and all of the time is held.
  */
+import type { ChildProcess } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
@@ -78,6 +79,7 @@ describe("dm start with gap repair", () => {
   it("repairs what the gateway and kill -9 have lost", { timeout: 240_000 }, async () => {
     const place = new Workplace({ sources: true })
     const scope = Scope.makeUnsafe()
+    const services: Array<ChildProcess> = []
     try {
       assert.strictEqual((await place.run(["migrate", "--up"])).code, 0)
       const { catalogue, http, key, live } = await startSimulator(scope)
@@ -91,6 +93,7 @@ describe("dm start with gap repair", () => {
       // Lost connections are those of another test: replay goes by the clock of this machine, and these trades are old.
       live.faults.next({ type: "skip", afterRecords: 1000, records: 300 })
       const first = place.start(["start"], { env })
+      services.push(first)
       const firstEnded = outcome(first)
       await until(
         () => storedRows(place),
@@ -104,6 +107,7 @@ describe("dm start with gap repair", () => {
       live.market.advanceTo(dataset, market + 30n * Minute)
 
       const second = place.start(["start"], { env })
+      services.push(second)
       const ended = outcome(second)
       await once(createInterface({ input: second.stderr }), "line")
       await until(
@@ -131,6 +135,7 @@ describe("dm start with gap repair", () => {
       assert.lengthOf(held, 20)
       for (const { ranges, symbol } of held) assert.lengthOf(ranges, 1, `${symbol} is held without a hole`)
     } finally {
+      for (const service of services) service.kill("SIGKILL")
       await Effect.runPromise(Scope.close(scope, Exit.void))
       await place.close()
     }
