@@ -12,9 +12,11 @@
 import type { FileSystem } from "effect"
 import { Clock, Context, Deferred, Duration, Effect, Layer, Option, Path, type Scope } from "effect"
 import type { RegisterListings } from "./FileSource.ts"
+import * as FreshnessWatch from "./FreshnessWatch.ts"
 import * as Hub from "./Hub.ts"
 import * as HubPublication from "./HubPublication.ts"
 import * as HubSpool from "./HubSpool.ts"
+import type { InstrumentDirectory } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import * as LiveCollection from "./LiveCollection.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
@@ -52,6 +54,8 @@ export interface LiveServiceOptions<E = never> {
   readonly reload?: Duration.Input | undefined
   /** Longest time that live rows are held back for it, about; default 30 seconds. What is read by then is put back. */
   readonly reloadTimeout?: Duration.Input | undefined
+  /** Watches over single symbols; default: not. */
+  readonly freshness?: Pick<FreshnessWatch.FreshnessWatchOptions, "quiet" | "factor" | "interval"> | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -74,6 +78,8 @@ export interface LiveServiceStatus {
   readonly subscribers: ReadonlyArray<Hub.HubSubscriberStatus>
   /** Undefined where nothing had to be put back into the publication. */
   readonly reload?: LiveReload.LiveReloadStatus | undefined
+  /** Undefined where symbols are not watched one by one. */
+  readonly freshness?: FreshnessWatch.FreshnessStatus | undefined
 }
 
 /** Live collection that runs. */
@@ -148,16 +154,21 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
           })
     if (reload !== undefined) yield* Effect.forkScoped(reload.run)
     const providers = yield* options.providers(instruments.register)
-    const collection = yield* LiveCollection.make({
+    const watch = yield* watching(options, hub, instruments.directory, providers, (feed, symbols) =>
+      Effect.suspend(() => collection.resubscribe(feed, symbols))
+    )
+    const collection: LiveCollection.LiveCollection = yield* LiveCollection.make({
       registry,
       providers,
       hub,
       register: instruments.register,
       // The writer knows sessions of this spool by it.
       instance: `${yield* spool.id}/${options.instance}`,
-      defaultSchemas: options.defaultSchemas
+      defaultSchemas: options.defaultSchemas,
+      onLeft: watch?.forget
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
+    if (watch !== undefined) yield* Effect.forkScoped(watch.run)
     const status = Effect.gen(function* () {
       const health = yield* Effect.forEach(providers, (provider) =>
         Effect.map(provider.health, (each) => ({ ...each, id: provider.id }))
@@ -179,7 +190,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
                 connections: yield* publication.value.connectionCount
               },
         subscribers: hub.subscribers(),
-        reload: reload?.status()
+        reload: reload?.status(),
+        freshness: watch?.status()
       }
       return current
     })
@@ -197,6 +209,20 @@ const holdRowsOf = (
     return undefined
   return Math.min(...kinds.map((kind) => publication.kept?.(kind)?.capacity ?? 0))
 }
+
+/** The watch over single symbols, where one is wanted; it remembers beside the spool. */
+const watching = Effect.fnUntraced(function* (
+  { freshness, spool }: Pick<LiveServiceOptions, "freshness" | "spool">,
+  hub: Hub.Hub,
+  instruments: InstrumentDirectory,
+  providers: ReadonlyArray<Provider>,
+  resubscribe: FreshnessWatch.FreshnessWatchOptions["resubscribe"]
+) {
+  if (freshness === undefined) return undefined
+  const path = yield* Path.Path
+  const file = path.join(spool.folder, "freshness.bin")
+  return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
+})
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */
 const failing = <E extends StoreError | SpoolError>(

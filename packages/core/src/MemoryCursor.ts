@@ -179,9 +179,10 @@ export class MemoryCursor {
   /** Takes at most `room` rows of the entry at hand; gives how many were looked at. */
   #readEntry(room: number, events: Array<SubscriptionEvent>): number {
     const { event, first, rows } = this.#channel.log.entry(this.#entry)
-    if (event._tag === "Gap") {
+    if (event._tag !== "Batch") {
       this.#entry += 1
-      if (this.#concerns(event.gap.symbols, event.gap.dataset)) events.push(event)
+      const { dataset, symbols } = event._tag === "Gap" ? event.gap : event.repaired
+      if (this.#concerns(symbols, dataset)) events.push(event)
       return 0
     }
     const from = this.#position - first

@@ -6,7 +6,6 @@
 import { concat } from "./BatchConcat.ts"
 import { isSelectable, selectRows } from "./BatchSelection.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
-import type { Gap } from "./Provider.ts"
 import { isReplay } from "./ReplayMark.ts"
 import type { SubscriptionEvent } from "./Subscription.ts"
 import { type SymbolSelection, topic } from "./SubscriptionKindTopic.ts"
@@ -18,7 +17,7 @@ interface Entry {
   readonly rows: number
   /** Milliseconds since the epoch. */
   readonly at: number
-  readonly event: Extract<SubscriptionEvent, { readonly _tag: "Batch" | "Gap" }>
+  readonly event: Extract<SubscriptionEvent, { readonly _tag: "Batch" | "Gap" | "Repaired" }>
 }
 
 /** A log of the newest `capacity` rows; one batch that is larger is kept whole. */
@@ -53,9 +52,10 @@ export class MemoryLog {
     while (this.#held > this.#capacity && this.#dead < this.#entries.length - 1) this.#remove()
   }
 
-  appendGap(gap: Gap, at: number): void {
-    this.#push({ first: this.#written, rows: 0, at, event: { _tag: "Gap", gap } })
-    // Gaps take no room by themselves; as many as there may be rows do.
+  /** Puts what is told between the rows. */
+  tell(event: Extract<SubscriptionEvent, { readonly _tag: "Gap" | "Repaired" }>, at: number): void {
+    this.#push({ first: this.#written, rows: 0, at, event })
+    // What is told takes no room by itself; as many as there may be rows do.
     while (this.#entries.length - this.#dead > this.#capacity) this.#remove()
   }
 

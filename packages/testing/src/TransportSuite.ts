@@ -16,6 +16,7 @@ import {
   type Gap,
   type Instrument,
   Publication,
+  type Repaired,
   type StartPosition,
   Subscription,
   type SubscriptionEvent,
@@ -363,6 +364,25 @@ export const cards: ReadonlyArray<Card> = [
       yield* publication.publishGap(gap)
       const [event] = yield* handle.receive.pipe(Stream.take(1), Stream.runCollect)
       assert.deepStrictEqual(event, { _tag: "Gap", gap })
+    })
+  },
+  {
+    id: "T-315",
+    title: "the repair of a loss arrives, from a transport that tells it",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      if (publication.publishRepaired === undefined) return
+      const handle = yield* subscribe(all)
+      const repaired: Repaired = {
+        _tag: "Repaired",
+        dataset: "TEST.SUITE",
+        schema: "trades",
+        symbols: undefined,
+        range: { start: 1n, end: 5n },
+        rows: 3n
+      }
+      yield* publication.publishRepaired(repaired)
+      const [event] = yield* handle.receive.pipe(Stream.take(1), Stream.runCollect)
+      assert.deepStrictEqual(event, { _tag: "Repaired", repaired })
     })
   },
   {

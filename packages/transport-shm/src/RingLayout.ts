@@ -154,7 +154,8 @@ export const gapCauses: ReadonlyArray<GapCause> = [
   "overflow",
   "provider",
   "crash",
-  "disk-full"
+  "disk-full",
+  "silence"
 ]
 
 /** Columns in the order in which the native side takes them. */

@@ -12,7 +12,7 @@ import {
   type SubscriptionEvent,
   SymbolSelection
 } from "@data-manager/core"
-import { decodeGap } from "./GapRecord.ts"
+import { decodeControl } from "./GapRecord.ts"
 import { CursorWord, type NativeCursor, PollStatus } from "./NativeAddon.ts"
 import { BatchAllocator, emptyBatch, takeBatch } from "./RingBatch.ts"
 import { quoteRowOffsets, type RingKind, tradeRowOffsets } from "./RingLayout.ts"
@@ -377,8 +377,10 @@ export class RingReader {
 
   #gaps(events: Array<SubscriptionEvent>): void {
     const { instruments } = this.#segment.dictionary
-    for (const record of this.#cursor.controls())
-      events.push({ _tag: "Gap", gap: decodeGap(record, (i) => instruments[i]?.symbol ?? `#${i}`) })
+    for (const record of this.#cursor.controls()) {
+      const told = decodeControl(record, (i) => instruments[i]?.symbol ?? `#${i}`)
+      events.push(told._tag === "Gap" ? { _tag: "Gap", gap: told } : { _tag: "Repaired", repaired: told })
+    }
   }
 
   #lostEvent(): SubscriptionEvent {

@@ -10,11 +10,12 @@ import {
   type MarketBatch,
   type QuoteBatch,
   QuoteLayout,
+  type Repaired,
   type ReplayMark,
   type TradeBatch,
   TradeLayout
 } from "@data-manager/core"
-import { AllInstruments, encodeGap, MaxDataset } from "./GapRecord.ts"
+import { AllInstruments, encodeGap, encodeRepaired, MaxDataset } from "./GapRecord.ts"
 import * as NativeAddon from "./NativeAddon.ts"
 import { EntryType } from "./RingDictionary.ts"
 import {
@@ -67,6 +68,11 @@ interface Provisional {
   readonly context: number
   readonly id: number
   readonly batch: BatchContext
+}
+
+const checkDataset = (operation: string, dataset: string): void => {
+  if (encoder.encode(dataset).length > MaxDataset)
+    throw ShmError.badRequest(operation, `dataset "${dataset}" is longer than ${MaxDataset} bytes`)
 }
 
 /** Publishes into one ring. Methods throw `TransportError`. */
@@ -184,14 +190,22 @@ export class RingWriter {
 
   /** Tells readers of rows that were lost before they came here. */
   publishGap(gap: Gap): void {
-    if (encoder.encode(gap.dataset).length > MaxDataset)
-      throw ShmError.badRequest("publishGap", `dataset "${gap.dataset}" is longer than ${MaxDataset} bytes`)
+    checkDataset("publishGap", gap.dataset)
     const instruments = gap.symbols?.map((symbol) => this.#indexOfSymbol(gap.dataset, symbol)) ?? [
       AllInstruments
     ]
     // A symbol that was never published has no index: then the gap is told for all, which errs on the safe side.
     const known = instruments.includes(undefined) ? [AllInstruments] : instruments
     for (const index of known) this.#native.publishGap(encodeGap(gap, index!))
+  }
+
+  /** Tells readers that lost rows are in the store. Of symbols that were never published nobody knows, and nothing is told. */
+  publishRepaired(repaired: Repaired): void {
+    const { dataset, symbols } = repaired
+    checkDataset("publishRepaired", dataset)
+    const instruments = symbols?.flatMap((symbol) => this.#indexOfSymbol(dataset, symbol) ?? [])
+    for (const index of instruments ?? [AllInstruments])
+      this.#native.publishGap(encodeRepaired(repaired, index))
   }
 
   /** Everything before `position` is committed in the store. */

@@ -8,6 +8,7 @@ import {
   MarketSchema,
   Publication,
   type PublicationReader,
+  type Repaired,
   rowKind,
   type TransportError
 } from "@data-manager/core"
@@ -82,6 +83,10 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     Effect.flatMap(writerOf("publishGap", MarketSchema.kind(gap.schema)), (writer) =>
       attempt("publishGap", writer, () => writer.publishGap(gap))
     )
+  const publishRepaired = (repaired: Repaired) =>
+    Effect.flatMap(writerOf("publishRepaired", MarketSchema.kind(repaired.schema)), (writer) =>
+      attempt("publishRepaired", writer, () => writer.publishRepaired(repaired))
+    )
   const markDurable = (kind: MarketSchema.RowKind, position: bigint) =>
     Effect.flatMap(writerOf("markDurable", kind), (writer) =>
       attempt("markDurable", writer, () => writer.markDurable(Number(position)))
@@ -99,6 +104,7 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     kinds,
     publish,
     publishGap,
+    publishRepaired,
     markDurable,
     connectionCount,
     readers,

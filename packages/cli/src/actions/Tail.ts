@@ -79,6 +79,11 @@ const toldText = (event: Told): string => {
       const many = rows === undefined ? "rows" : plural(rows, "row")
       return `gap before the ring: ${many} of ${what} from ${short(range.start)} to ${short(range.end)} (${cause})`
     }
+    case "Repaired": {
+      const { dataset, symbols, rows, range } = event.repaired
+      const what = symbols === undefined ? dataset : symbols.join(", ")
+      return `repaired: ${what} from ${short(range.start)} to ${short(range.end)} is in the store, ${plural(rows, "new row")}`
+    }
     case "ProducerLost":
       return `the producer ${event.cause === "closed" ? "closed the ring" : "died"}; waiting for the next one`
     case "ProducerRestarted":
@@ -110,6 +115,19 @@ const toldJson = (event: Told): unknown => {
         end: iso(range.end),
         rows: rows === undefined ? null : `${rows}`,
         cause
+      }
+    }
+    case "Repaired": {
+      const iso = isoFormatter()
+      const { dataset, schema, symbols, range, rows } = event.repaired
+      return {
+        event: "repaired",
+        dataset,
+        schema,
+        symbols: symbols ?? null,
+        start: iso(range.start),
+        end: iso(range.end),
+        rows: `${rows}`
       }
     }
     case "ProducerLost":

@@ -205,6 +205,7 @@ typedef struct DM_ALIAS dm_quote {
   dm_tail tail;                            /* 112 */
 } dm_quote;
 
+#define DM_GAP_REPAIRED 128u
 /* DM_KIND_TEXT: bytes 8..47 of the slot are the next 40 bytes of a text id; tail.flags counts the used ones.
    DM_KIND_CONTROL, a gap upstream of the ring: */
 typedef struct DM_ALIAS dm_gap_record {
@@ -212,7 +213,8 @@ typedef struct DM_ALIAS dm_gap_record {
   int64_t start, end;   /* ns, half-open, on the index clock of the schema */
   int64_t rows;         /* -1: unknown */
   char dataset[16];
-  /* tail: instrument or 65535, publisher = market schema code, flags = cause code */
+  /* tail: instrument or 65535, publisher = market schema code, flags = cause code; DM_GAP_REPAIRED instead of a cause: the
+     time was lost and is in the store now, `rows` were added to it */
 } dm_gap_record;
 
 #define DM_MAX_READERS 128u

@@ -33,6 +33,7 @@ ABSENT_U16 = 2**16 - 1
 STATES = ("starting", "live", "closed", "retired")
 SIDES = ("none", "buy", "sell", "none")
 ROW, TEXT, CONTROL = 1, 2, 3
+GAP_REPAIRED = 128  # in place of a cause
 
 Trade = namedtuple(
     "Trade",
@@ -44,6 +45,8 @@ Quote = namedtuple(
     " ask_count bid_publisher ask_publisher schema side action quote_key publisher flags depth ts_in_delta",
 )
 Gap = namedtuple("Gap", "start end")  # sequences [start, end) were overwritten before they were read
+# A time that was lost and is in the store now; `rows` were added to it, of all symbols together.
+Repaired = namedtuple("Repaired", "seq symbol dataset schema start_ns end_ns rows")
 UpstreamGap = namedtuple("UpstreamGap", "seq symbol dataset schema start_ns end_ns rows cause")
 Replay = namedtuple("Replay", "number first_seq end_seq start_ns end_ns speed cause")  # end_seq None: it goes on
 Entry = namedtuple("Entry", "index type native_id key_kind context publisher symbol dataset provider exchange")
@@ -251,6 +254,8 @@ class Ring:
         instrument, schema = struct.unpack_from("<HH", raw, self.record_size - 16)
         symbol = None if instrument == 65535 else self.symbol(instrument)
         name = dataset.split(b"\0", 1)[0].decode("utf-8", "replace")
+        if raw[self.record_size - 5] == GAP_REPAIRED:
+            return Repaired(seq, symbol, name, schema, start, end, rows)
         return UpstreamGap(seq, symbol, name, schema, start, end, None if rows < 0 else rows, raw[self.record_size - 5])
 
     def read(self, start, limit=1024):

@@ -80,6 +80,7 @@ export class PublicationProcess {
           kinds: options.kinds ?? ["trades"],
           publish: (batch) => this.#ask<PublishResult>({ op: "publish", name, batch: sent(batch) }),
           publishGap: (gap) => this.#ask<void>({ op: "publishGap", name, gap }),
+          publishRepaired: (repaired) => this.#ask<void>({ op: "publishRepaired", name, repaired }),
           markDurable: (_, position) => this.#ask<void>({ op: "markDurable", name, position }),
           connectionCount: Effect.orDie(this.#ask<number>({ op: "connectionCount", name }))
         })
