@@ -11,6 +11,7 @@ import { initCommand } from "./commands/Init.ts"
 import { migrateCommand } from "./commands/Migrate.ts"
 import { providerCommand } from "./commands/Provider.ts"
 import { queryCommand } from "./commands/Query.ts"
+import { replayCommand } from "./commands/Replay.ts"
 import { ringCommand } from "./commands/Ring.ts"
 import { simCommand } from "./commands/Sim.ts"
 import { startCommand } from "./commands/Start.ts"
@@ -44,7 +45,7 @@ export const dm = Command.make("dm").pipe(
         dbnCommand
       ]
     },
-    { group: "Live", commands: [startCommand, tailCommand, ringCommand] },
+    { group: "Live", commands: [startCommand, tailCommand, replayCommand, ringCommand] },
     { group: "Database", commands: [migrateCommand, statusCommand, doctorCommand] }
   ]),
   Command.withGlobalFlags(globalFlags)

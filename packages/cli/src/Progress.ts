@@ -45,7 +45,35 @@ export const progressLine = (state: ProgressState, columns: number): string => {
   return `${shown}  ${numbers}`
 }
 
-/** A line that is rewritten at most ten times a second. */
+/** A line on standard error that is rewritten at most ten times a second. */
+export interface LineWriter {
+  readonly show: (line: () => string) => void
+  /** Removes the line, so that other messages have the terminal. */
+  readonly clear: () => void
+}
+
+/** Writes where standard error is a terminal. */
+export const lineWriter = (watched: boolean): LineWriter => {
+  if (!watched) return { show: () => {}, clear: () => {} }
+  let last = 0
+  let shown = false
+  return {
+    show: (line) => {
+      const now = performance.now()
+      if (now - last < 100) return
+      last = now
+      shown = true
+      process.stderr.write(`\r\u001b[2K${line()}`)
+    },
+    clear: () => {
+      if (shown) process.stderr.write("\r\u001b[2K")
+      shown = false
+      last = 0
+    }
+  }
+}
+
+/** `LineWriter` of a job's progress. */
 export interface ProgressWriter {
   readonly show: (state: ProgressState) => void
   /** Removes the line, so that other messages have the terminal. */
@@ -54,21 +82,6 @@ export interface ProgressWriter {
 
 /** Writes to standard error where it is a terminal. */
 export const progressWriter = (watched: boolean): ProgressWriter => {
-  if (!watched) return { show: () => {}, clear: () => {} }
-  let last = 0
-  let shown = false
-  return {
-    show: (state) => {
-      const now = performance.now()
-      if (now - last < 100) return
-      last = now
-      shown = true
-      process.stderr.write(`\r\u001b[2K${progressLine(state, process.stderr.columns || 80)}`)
-    },
-    clear: () => {
-      if (shown) process.stderr.write("\r\u001b[2K")
-      shown = false
-      last = 0
-    }
-  }
+  const { clear, show } = lineWriter(watched)
+  return { clear, show: (state) => show(() => progressLine(state, process.stderr.columns || 80)) }
 }

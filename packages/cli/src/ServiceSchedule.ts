@@ -1,9 +1,10 @@
-/** What a service does beside collecting: scheduled backfill and discovery. Each logs what it does, and never ends the service. */
+/** What a service does beside collecting: scheduled backfill, repair of holes and discovery. Each logs what it does, and never ends the service. */
 import {
   BackfillJobs,
   BackfillSchedule,
   Decimal,
   Discovery,
+  GapRepair,
   MarketSchema,
   MarketStore,
   ProviderRegistry
@@ -44,6 +45,20 @@ const schedule = (loaded: LoadedConfig) => {
   )
 }
 
+/** Repair of holes, where it and backfills are enabled; repairs are told in the ring, where there is one. */
+const repair = (loaded: LoadedConfig) => {
+  const { backfill, gapRepair, symbols } = loaded.config
+  if (!backfill.enabled || !gapRepair.enabled) return Layer.empty
+  return GapRepair.layer({
+    ...backfillOptions(loaded),
+    delay: `${gapRepair.delayMinutes} minutes`,
+    lookBack: `${gapRepair.lookBackDays} days`,
+    interval: `${gapRepair.intervalSeconds} seconds`,
+    maxCostUsd: dollars(gapRepair.maxCostUsd),
+    defaultSchemas: symbols.defaultSchemas.filter(MarketSchema.is)
+  })
+}
+
 const discoverOnce = (loaded: LoadedConfig, configured: ReadonlyArray<ConfiguredProvider>) =>
   Stream.runForEach(
     Discovery.run(
@@ -76,7 +91,7 @@ export const discovery = (loaded: LoadedConfig, configured: ReadonlyArray<Config
   )
 }
 
-/** Backfills on request and on schedule, and discovery, by providers of their own that number instruments as the store does. */
+/** Backfills on request and on schedule, repair, and discovery, by providers of their own that number instruments as the store does. */
 export const layer = (session: Session, loaded: LoadedConfig) =>
   Layer.unwrap(
     Effect.gen(function* () {
@@ -89,6 +104,7 @@ export const layer = (session: Session, loaded: LoadedConfig) =>
       return Layer.mergeAll(
         BackfillJobs.layer(backfillOptions(loaded)),
         schedule(loaded),
+        repair(loaded),
         discovery(loaded, configured)
       ).pipe(Layer.provide(providers))
     })

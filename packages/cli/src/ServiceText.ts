@@ -4,6 +4,7 @@ import type { ServiceStatus } from "./ControlClient.ts"
 import { bytes, duration, grouped, plural } from "./NumberText.ts"
 import type { Paint } from "./Paint.ts"
 import { facts, table } from "./Table.ts"
+import { short } from "./TimeText.ts"
 
 type Feed = ServiceStatus["feeds"][number]
 
@@ -64,6 +65,28 @@ const ringText = ({ publication }: ServiceStatus): string =>
     ? "none"
     : `${publication.name}, ${plural(BigInt(publication.rows), "row")}, ${plural(publication.connections, "reader")}`
 
+const gapsText = ({ gap_repair: repair }: ServiceStatus): string => {
+  if (repair === null) return "not repaired: [gap_repair] or [backfill] is off"
+  const done = `${grouped(repair.repaired)} repaired, ${plural(BigInt(repair.rows), "row")}`
+  if (repair.open === 0) return `none open; ${done}`
+  const age = duration(BigInt(Math.round(repair.oldest_age_seconds ?? 0)) * UnixNanos.PerSecond)
+  return `${grouped(repair.open)} open, the oldest ${age} old; ${done}`
+}
+
+/** Open holes and stale symbols, a line each. */
+const troubleLines = ({ freshness, gap_repair: repair }: ServiceStatus): ReadonlyArray<string> => [
+  ...(freshness?.symbols ?? []).map(
+    ({ resubscribed, schema, silent_seconds, symbol, usual_seconds }) =>
+      `stale: ${symbol} ${schema}: silent for ${silent_seconds} s, usually ${usual_seconds} s` +
+      (resubscribed === null ? "" : `; subscribed again ${plural(resubscribed, "time")}`)
+  ),
+  ...(repair?.gaps ?? []).map(({ cause, end, problem, schema, start, symbol, symbols }) => {
+    const more = symbols > 1 ? ` and ${symbols - 1} more` : ""
+    const range = `${short(BigInt(start))} to ${short(BigInt(end))}`
+    return `gap: ${symbol}${more} ${schema}, ${range} (${cause})${problem === null ? "" : `: ${problem}`}`
+  })
+]
+
 /** The service: what it is, what it collects, and how rows get on. */
 export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
   ...facts(
@@ -73,6 +96,7 @@ export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint):
       ["spool", spoolText(service)],
       ["written", writerText(service)],
       ["ring", ringText(service)],
+      ["gaps", gapsText(service)],
       ...service.subscribers.map(({ dropped, name, waiting }): readonly [string, string] => [
         "subscriber",
         `${name}: ${grouped(waiting)} waiting, ${grouped(dropped)} dropped`
@@ -81,8 +105,12 @@ export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint):
     paint
   ),
   "",
-  ...feedTable(service.feeds, now, paint)
+  ...feedTable(service.feeds, now, paint),
+  ...prefixed(troubleLines(service))
 ]
+
+const prefixed = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.length === 0 ? [] : ["", ...lines]
 
 /** The service with its health. */
 export const watchedLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { zstdDecompressSync } from "node:zlib"
 import type { StoreError } from "@data-manager/core"
@@ -474,7 +474,16 @@ describe("dm demo", () => {
   it("goes through everything in a database of its own", async () => {
     const demo = new Workplace()
     try {
-      const args = ["demo", "--trades", "30000", "--data-dir", demo.dataDir, "--no-color"]
+      const args = [
+        "demo",
+        "--only",
+        "history",
+        "--trades",
+        "30000",
+        "--data-dir",
+        demo.dataDir,
+        "--no-color"
+      ]
       const { code, stdout, stderr } = await demo.run(args, {
         env: { DM_DATABASE_URL: "postgresql://nobody@127.0.0.1:1/x" }
       })
@@ -493,4 +502,25 @@ describe("dm demo", () => {
       await demo.close()
     }
   }, 60_000)
+})
+
+describe("dm demo, live", () => {
+  it("runs the whole system, finds every trade in the database, and leaves nothing", async () => {
+    const demo = new Workplace({ sources: true })
+    try {
+      const args = ["demo", "--only", "live", "--seconds", "2", "--rate", "2000", "--no-color"]
+      const { code, stdout, stderr } = await demo.run(args, { env: { TMPDIR: demo.folder } })
+      assert.strictEqual(code, 0, `${stdout}\n${stderr}`)
+      for (const part of [
+        "trades from the database, and live from here on",
+        "healthy",
+        ", 0 lost",
+        "each of them once"
+      ])
+        assert.include(stdout, part)
+      assert.deepStrictEqual(readdirSync(demo.folder), [])
+    } finally {
+      await demo.close()
+    }
+  }, 120_000)
 })

@@ -5,13 +5,17 @@ import { Effect } from "effect"
 import type { Workplace } from "./Dm.ts"
 
 /** The first row of a query. */
-export const inDatabase = <A>(place: Workplace, sql: string): Promise<A> =>
+export const inDatabase = async <A>(place: Workplace, sql: string): Promise<A> =>
+  (await allInDatabase<A>(place, sql))[0]!
+
+/** All rows of a query. */
+export const allInDatabase = <A>(place: Workplace, sql: string): Promise<ReadonlyArray<A>> =>
   Effect.runPromise(
     Effect.scoped(
       Effect.gen(function* () {
         const address = yield* EmbeddedServer.acquire({ dataDir: place.dataDir })
         const pool = yield* PgPool.make({ client: PgServer.clientConfig(address), maxConnections: 1 })
-        return (yield* pool.query(sql))[0] as A
+        return (yield* pool.query(sql)) as unknown as ReadonlyArray<A>
       })
     )
   )

@@ -104,7 +104,7 @@ describe("dm ring inspect", { timeout: 120_000 }, () => {
     const { code, stdout, stderr } = await dm("ring", "inspect", "main", "--json")
     assert.deepStrictEqual([code, stderr], [0, ""])
     const seen = JSON.parse(stdout)
-    assert.deepInclude(seen, { name: "main", dir, kind: "trades", state: "live", abi: "1.0", capacity: 1024 })
+    assert.deepInclude(seen, { name: "main", dir, kind: "trades", state: "live", abi: "1.1", capacity: 1024 })
     assert.deepInclude(seen.producer, { alive: true, pid: main.child.pid, epoch: "1" })
     assert.isAbove(Number(seen.position), 2_000)
     // 500 rows a second are meant; a busy machine may make it a fraction.
@@ -118,7 +118,7 @@ describe("dm ring inspect", { timeout: 120_000 }, () => {
       ["BINANCE.SPOT:BTCUSDT", "BINANCE.SPOT:ETHUSDT"]
     )
     const { stdout: text } = await dm("ring", "inspect", "main")
-    assert.match(text, /holds +trades, ABI 1\.0, records of 64 bytes/)
+    assert.match(text, /holds +trades, ABI 1\.1, records of 64 bytes/)
     assert.match(text, new RegExp(`producer +alive, process ${main.child.pid}, generation 1`))
     assert.match(text, /rate +\d+ rows\/s/)
     assert.match(text, /dm tail +\d+ +park/)

@@ -10,7 +10,7 @@ import { inDatabase } from "./InDatabase.ts"
 const dataset = "DBEQ.BASIC"
 
 /** What the simulator says when it is ready. */
-interface Simulator {
+export interface Simulator {
   readonly process: ChildProcessWithoutNullStreams
   readonly livePort: number
   readonly httpPort: number

@@ -1,5 +1,6 @@
 /** What all rows of a batch share: who delivered them, and how ids in the columns turn into text. */
 import { emptyDirectory, type InstrumentDirectory } from "./Instrument.ts"
+import type { ReplayMark } from "./ReplayMark.ts"
 import type { TradeKeyKind } from "./TradeKey.ts"
 
 /** A batch is of one dataset of one provider. */
@@ -14,6 +15,8 @@ export interface BatchContext {
   readonly keyKind: TradeKeyKind
   /** Venue name of a publisher id, where the provider numbers its publishers. */
   readonly venueOf: (publisher: number) => string | undefined
+  /** The rows are a replay of stored ones; absent: they are live, or history that was asked for. */
+  readonly replay?: ReplayMark | undefined
 }
 
 /** A context with the usual defaults: no instruments known, sequenced keys, unnamed publishers. */

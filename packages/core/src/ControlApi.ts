@@ -67,10 +67,14 @@ export const healthReasons = [
   "rows_dropped"
 ] as const
 
+/** What is worth a look and makes a service unhealthy not. */
+export const healthWarnings = ["symbols_stale", "gaps_open"] as const
+
 /** Whether the service is healthy, and if not, why not. */
 export const HealthDocument = Schema.Struct({
   healthy: Schema.Boolean,
   reasons: Schema.Array(Schema.Struct({ name: Schema.Literals(healthReasons), detail: Schema.String })),
+  warnings: Schema.Array(Schema.Struct({ name: Schema.Literals(healthWarnings), detail: Schema.String })),
   feeds: Schema.Array(
     Schema.Struct({
       provider: Schema.String,
@@ -150,6 +154,51 @@ export const SubscriptionDocument = Schema.Struct({
   lag: Big
 })
 
+/** Holes and their repair; the oldest ones by themselves. */
+export const GapRepairDocument = Schema.Struct({
+  open: Schema.Finite,
+  oldest_age_seconds: Schema.NullOr(Schema.Finite),
+  repaired: Schema.Finite,
+  failed: Schema.Finite,
+  rows: Big,
+  looked_at: Schema.NullOr(Big),
+  problem: Schema.NullOr(Schema.String),
+  gaps: Schema.Array(
+    Schema.Struct({
+      provider: Schema.String,
+      dataset: Schema.String,
+      schema: Schema.String,
+      symbol: Schema.String,
+      symbols: Schema.Finite,
+      start: Big,
+      end: Big,
+      cause: Schema.String,
+      attempts: Schema.Finite,
+      next_at: Big,
+      problem: Schema.NullOr(Schema.String)
+    })
+  )
+})
+
+/** Symbols that are silent for too long; the longest silences by themselves. */
+export const FreshnessDocument = Schema.Struct({
+  stale: Schema.Finite,
+  resubscribed: Schema.Finite,
+  quiet: Schema.Array(
+    Schema.Struct({ provider: Schema.String, dataset: Schema.String, schema: Schema.String })
+  ),
+  symbols: Schema.Array(
+    Schema.Struct({
+      provider: Schema.String,
+      symbol: Schema.String,
+      schema: Schema.String,
+      silent_seconds: Schema.Finite,
+      usual_seconds: Schema.Finite,
+      resubscribed: Schema.NullOr(Schema.Finite)
+    })
+  )
+})
+
 const DroppedDocument = Schema.Struct({ overflow: Big, disk_full: Big })
 
 /** Everything that a service tells about itself. */
@@ -191,7 +240,9 @@ export const StatusDocument = Schema.Struct({
     problem: Schema.NullOr(Schema.String)
   }),
   publication: Schema.NullOr(PublicationDocument),
-  subscribers: Schema.Array(SubscriberDocument)
+  subscribers: Schema.Array(SubscriberDocument),
+  gap_repair: Schema.NullOr(GapRepairDocument),
+  freshness: Schema.NullOr(FreshnessDocument)
 })
 
 /** A symbol of the registry. */

@@ -4,6 +4,8 @@ import type { BackfillJobStatus } from "./BackfillJobs.ts"
 import type {
   BackfillDocument,
   FeedDocument,
+  FreshnessDocument,
+  GapRepairDocument,
   HealthDocument,
   PublicationDocument,
   StatusDocument,
@@ -11,15 +13,18 @@ import type {
   SubscriptionDocument,
   SymbolDocument
 } from "./ControlApi.ts"
-import type { HealthReason } from "./ControlHealth.ts"
+import type { HealthReason, HealthWarning } from "./ControlHealth.ts"
 import type { ControlWatch } from "./ControlWatch.ts"
 import * as Decimal from "./Decimal.ts"
+import type { FreshnessStatus } from "./FreshnessWatch.ts"
+import type { GapRepairStatus } from "./GapRepair.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import type { LiveServiceStatus } from "./LiveService.ts"
 import type { RowKind } from "./MarketSchema.ts"
 import type { SymbolEntry } from "./MarketStore.ts"
 import type { PublicationReader } from "./Publication.ts"
 import type { SubscriptionInfo } from "./Subscription.ts"
+import * as SymbolText from "./SymbolText.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
 const text = (value: bigint | undefined): string | null => value?.toString() ?? null
@@ -30,10 +35,12 @@ const seconds = (duration: Duration.Duration): number => Math.round(Duration.toM
 /** Whether the service is healthy. */
 export const health = (
   { feeds, spool, writer }: LiveServiceStatus,
-  reasons: ReadonlyArray<HealthReason>
+  reasons: ReadonlyArray<HealthReason>,
+  warnings: ReadonlyArray<HealthWarning> = []
 ): typeof HealthDocument.Type => ({
   healthy: reasons.length === 0,
   reasons,
+  warnings,
   feeds: feeds.map(({ provider, selection, state }) => ({
     provider,
     dataset: selection.dataset,
@@ -136,6 +143,9 @@ export interface StatusExtras {
   readonly configFile: string | undefined
   readonly logLevel: (typeof StatusDocument.Type)["log_level"]
   readonly reasons: ReadonlyArray<HealthReason>
+  readonly warnings: ReadonlyArray<HealthWarning>
+  /** Undefined where holes are not repaired. */
+  readonly repair: GapRepairStatus | undefined
   readonly watch: ControlWatch
   /** ns since the epoch. */
   readonly now: bigint
@@ -149,7 +159,7 @@ export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof
   started_at: current.startedAt.toString(),
   uptime_seconds: Number((extras.now - current.startedAt) / UnixNanos.PerSecond),
   log_level: extras.logLevel,
-  health: health(current, extras.reasons),
+  health: health(current, extras.reasons, extras.warnings),
   feeds: current.feeds.map((each) => feed(each, extras.watch)),
   providers: current.providers.map(({ detail, id, lag, lastDataAt, reconnects, state }) => ({
     id,
@@ -160,7 +170,53 @@ export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof
     detail
   })),
   ...storing(current),
-  ...subscribers(current)
+  ...subscribers(current),
+  gap_repair: extras.repair === undefined ? null : gapRepair(extras.repair, extras.now),
+  freshness: current.freshness === undefined ? null : freshness(current.freshness)
+})
+
+/** Holes and symbols that are told by themselves. */
+const Told = 20
+
+const gapRepair = (repair: GapRepairStatus, now: bigint): typeof GapRepairDocument.Type => {
+  const [oldest] = repair.open
+  return {
+    open: repair.open.length,
+    oldest_age_seconds:
+      oldest === undefined ? null : Number((now - oldest.range.start) / UnixNanos.PerSecond),
+    repaired: repair.repaired,
+    failed: repair.failed,
+    rows: repair.rows.toString(),
+    looked_at: text(repair.lookedAt),
+    problem: repair.problem ?? null,
+    gaps: repair.open.slice(0, Told).map((gap) => ({
+      provider: gap.provider,
+      dataset: gap.dataset,
+      schema: gap.schema,
+      symbol: SymbolText.make(gap.dataset, gap.symbols[0] ?? ""),
+      symbols: gap.symbols.length,
+      start: gap.range.start.toString(),
+      end: gap.range.end.toString(),
+      cause: gap.cause,
+      attempts: gap.attempts,
+      next_at: gap.nextAt.toString(),
+      problem: gap.problem ?? null
+    }))
+  }
+}
+
+const freshness = ({ quiet, resubscribed, stale }: FreshnessStatus): typeof FreshnessDocument.Type => ({
+  stale: stale.length,
+  resubscribed,
+  quiet,
+  symbols: stale.slice(0, Told).map((one) => ({
+    provider: one.provider,
+    symbol: one.symbol,
+    schema: one.schema,
+    silent_seconds: Math.round(one.silentMillis) / 1000,
+    usual_seconds: Math.round(one.usualMillis) / 1000,
+    resubscribed: one.resubscribed ?? null
+  }))
 })
 
 /** The way into the store. */

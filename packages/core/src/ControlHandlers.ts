@@ -2,7 +2,7 @@
  * The control plane of a live service: what `ControlApi` promises, over the services at hand. The program puts an HTTP server
  * under it, and says who may ask.
  */
-import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import { HttpEffect, HttpRouter, HttpServer, type HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiMiddleware } from "effect/http-api"
 import { BackfillJobs } from "./BackfillJobs.ts"
@@ -23,6 +23,7 @@ import * as Metrics from "./ControlMetrics.ts"
 import { ControlWatch } from "./ControlWatch.ts"
 import type { logLevels } from "./DataManagerConfig.ts"
 import * as Decimal from "./Decimal.ts"
+import { GapRepair, type GapRepairStatus } from "./GapRepair.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import { LiveService, type LiveServiceStatus } from "./LiveService.ts"
 import * as MarketSchema from "./MarketSchema.ts"
@@ -55,6 +56,9 @@ export interface ControlOptions {
 export interface ControlLook {
   readonly status: LiveServiceStatus
   readonly reasons: ReadonlyArray<Health.HealthReason>
+  readonly warnings: ReadonlyArray<Health.HealthWarning>
+  /** Undefined where holes are not repaired. */
+  readonly repair: GapRepairStatus | undefined
   /** ns since the epoch. */
   readonly now: bigint
 }
@@ -70,12 +74,13 @@ export class Control extends Context.Service<
   }
 >()("@data-manager/core/Control") {}
 
-/** Looks at the service now and then, for what only several looks can tell. */
+/** Looks at the service now and then, for what only several looks can tell. Provide `GapRepair` where holes are repaired. */
 export const layerControl = (options: ControlOptions): Layer.Layer<Control, never, LiveService> =>
   Layer.effect(
     Control,
     Effect.gen(function* () {
       const service = yield* LiveService
+      const repairing = Option.getOrUndefined(yield* Effect.serviceOption(GapRepair))
       const watch = new ControlWatch()
       const look = Effect.gen(function* () {
         const status = yield* service.status
@@ -83,7 +88,9 @@ export const layerControl = (options: ControlOptions): Layer.Layer<Control, neve
         watch.look(status, now)
         const { freshnessSeconds } = options
         const reasons = Health.reasons(status, { freshnessSeconds, now, droppedAt: watch.droppedAt })
-        return { status, reasons, now } satisfies ControlLook
+        const repair = repairing?.status()
+        const warnings = Health.warnings(status, repair, now)
+        return { status, reasons, warnings, repair, now } satisfies ControlLook
       })
       const metrics = Effect.gen(function* () {
         const { name, version } = options
@@ -99,7 +106,9 @@ const Watching = HttpApiBuilder.group(
   "watching",
   Effect.fnUntraced(function* (handlers) {
     const { look, metrics, options, watch } = yield* Control
-    const health = Effect.map(look, ({ reasons, status }) => Document.health(status, reasons))
+    const health = Effect.map(look, ({ reasons, status, warnings }) =>
+      Document.health(status, reasons, warnings)
+    )
     return handlers.handleAll({
       health: () =>
         Effect.flatMap(health, (found) => (found.healthy ? Effect.succeed(found) : Effect.fail(found))),
@@ -109,8 +118,8 @@ const Watching = HttpApiBuilder.group(
           return found.ready ? Effect.succeed(found) : Effect.fail(found)
         }),
       status: () =>
-        Effect.map(look, ({ now, reasons, status }) =>
-          Document.status(status, { ...options, logLevel: options.logLevel.get(), reasons, watch, now })
+        Effect.map(look, ({ status, ...found }) =>
+          Document.status(status, { ...options, ...found, logLevel: options.logLevel.get(), watch })
         ),
       subscribers: () => Effect.map(look, ({ status }) => Document.subscribers(status)),
       metrics: () => Effect.map(metrics, Metrics.prometheusText)

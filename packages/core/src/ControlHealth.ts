@@ -1,6 +1,7 @@
 /** Whether a live service is healthy and ready, told from its status. Pure. */
 import { Duration } from "effect"
-import type { healthReasons } from "./ControlApi.ts"
+import type { healthReasons, healthWarnings } from "./ControlApi.ts"
+import type { GapRepairStatus } from "./GapRepair.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import type { LiveServiceStatus } from "./LiveService.ts"
 import * as UnixNanos from "./UnixNanos.ts"
@@ -33,23 +34,47 @@ export const feedName = ({ provider, selection }: LiveFeedStatus): string =>
 
 /** Everything that is wrong; empty where all is well. */
 export const reasons = (status: LiveServiceStatus, limits: HealthLimits): ReadonlyArray<HealthReason> => [
-  ...status.feeds.flatMap((feed) => feedReasons(feed, limits)),
+  ...status.feeds.flatMap((feed) => feedReasons(feed, status, limits)),
   ...spoolReasons(status, limits),
   ...(status.writer.problem === undefined
     ? []
     : [{ name: "writer_problem", detail: status.writer.problem } as const])
 ]
 
+/** When the newest row of a feed came; where symbols are watched one by one, of all feeds of the same data. */
+const newestOf = (feed: LiveFeedStatus, { feeds, freshness }: LiveServiceStatus): bigint | undefined => {
+  if (freshness === undefined) return feed.lastRowAt
+  return feeds
+    .filter((one) => isSame(one, feed))
+    .reduce<bigint | undefined>(
+      (newest, { lastRowAt }) => (newest === undefined || (lastRowAt ?? 0n) > newest ? lastRowAt : newest),
+      undefined
+    )
+}
+
+const isSame = (a: LiveFeedStatus, b: LiveFeedStatus): boolean =>
+  a.provider === b.provider &&
+  a.selection.dataset === b.selection.dataset &&
+  a.selection.schema === b.selection.schema
+
+/** Whether a feed does not trade at this hour, as far as was learned. */
+const isQuiet = ({ provider, selection }: LiveFeedStatus, { freshness }: LiveServiceStatus): boolean =>
+  freshness?.quiet.some(
+    (one) => one.provider === provider && one.dataset === selection.dataset && one.schema === selection.schema
+  ) === true
+
 const feedReasons = (
   feed: LiveFeedStatus,
+  status: LiveServiceStatus,
   { freshnessSeconds, now }: HealthLimits
 ): ReadonlyArray<HealthReason> => {
-  const { lastError, lastRowAt, runningSince, state } = feed
+  const { lastError, runningSince, state } = feed
   if (state !== "running" || runningSince === undefined) {
     const why = lastError === undefined ? "" : `: ${lastError}`
     return [{ name: "feed_not_running", detail: `${feedName(feed)} is ${state}${why}` }]
   }
-  if (freshnessSeconds === 0) return []
+  if (freshnessSeconds === 0 || isQuiet(feed, status)) return []
+  const lastRowAt = newestOf(feed, status)
   // A feed that has just begun anew has had no time to bring anything.
   const newest = lastRowAt === undefined || lastRowAt < runningSince ? runningSince : lastRowAt
   const age = (now - newest) / UnixNanos.PerSecond
@@ -79,6 +104,43 @@ const spoolReasons = (
       name: "rows_dropped",
       detail: `${dropped.overflow + dropped["disk-full"]} rows found no room in the spool since the start`
     })
+  return found
+}
+
+/** Something that is worth a look and makes nothing unhealthy. */
+export interface HealthWarning {
+  readonly name: (typeof healthWarnings)[number]
+  readonly detail: string
+}
+
+/** A hole that is open for longer is told. */
+const LongOpen = UnixNanos.PerDay
+
+/** Everything that is worth a look. */
+export const warnings = (
+  { freshness }: LiveServiceStatus,
+  repair: GapRepairStatus | undefined,
+  now: bigint
+): ReadonlyArray<HealthWarning> => {
+  const found: Array<HealthWarning> = []
+  const longest = freshness?.stale[0]
+  if (freshness !== undefined && longest !== undefined) {
+    const more = freshness.stale.length > 1 ? ` and ${freshness.stale.length - 1} more` : ""
+    const silent = `no ${longest.schema} for ${Math.round(longest.silentMillis / 1000)} s`
+    const usual = `usually ${(longest.usualMillis / 1000).toFixed(1)} s`
+    found.push({ name: "symbols_stale", detail: `${longest.symbol}${more}: ${silent}, ${usual}` })
+  }
+  const old = (repair?.open ?? []).filter(({ range }) => now - range.end > LongOpen)
+  if (old.length > 0) {
+    const { cause, problem } = old[0]!
+    const why = problem === undefined ? "" : `: ${problem}`
+    found.push({
+      name: "gaps_open",
+      detail: `${old.length} gaps are older than a day, the oldest (${cause})${why}`
+    })
+  }
+  if (repair?.problem !== undefined)
+    found.push({ name: "gaps_open", detail: `gap repair cannot look for holes: ${repair.problem}` })
   return found
 }
 

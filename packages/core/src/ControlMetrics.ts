@@ -6,6 +6,8 @@ import { Duration } from "effect"
 import { healthReasons } from "./ControlApi.ts"
 import type { HealthReason } from "./ControlHealth.ts"
 import type { ControlWatch } from "./ControlWatch.ts"
+import type { GapRepairStatus } from "./GapRepair.ts"
+import { gapCauses } from "./GapScan.ts"
 import type { LiveServiceStatus } from "./LiveService.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -64,7 +66,7 @@ export const definitions = {
     "counter",
     "gaps",
     "Losses that the provider told",
-    "They are recorded as missing; `dm backfill`, or the scheduled one, fills them."
+    "They are recorded as missing; gap repair fills them where it is enabled, else `dm backfill`."
   ),
   dm_feed_failures: define(
     "gauge",
@@ -78,6 +80,38 @@ export const definitions = {
     "When the newest row came",
     "Older than the market's pauses: `[health] freshness_seconds` makes it unhealthy."
   ),
+  dm_stale_symbols: define(
+    "gauge",
+    "symbols",
+    "Symbols that are silent for much longer than usual while their feed trades",
+    "Alert when it stays above 0; `dm status` names them. They are subscribed again by themselves, where that can be."
+  ),
+  dm_resubscribed_symbols_total: define(
+    "counter",
+    "symbols",
+    "Subscriptions that were made again for the silence of a symbol",
+    "Often, and rows come after it: the provider loses subscriptions; report it there."
+  ),
+  dm_gaps_open: define(
+    "gauge",
+    "gaps",
+    "Holes in what is collected that are not repaired yet, by `cause`",
+    "For hours: `dm status` has the reason of each."
+  ),
+  dm_gap_oldest_age_seconds: define(
+    "gauge",
+    "seconds",
+    "Age of the oldest open hole",
+    "Above a day: the provider does not have it, or the budget is too small; see `dm status`."
+  ),
+  dm_gaps_repaired_total: define("counter", "gaps", "Holes that were closed"),
+  dm_gap_repairs_failed_total: define(
+    "counter",
+    "tries",
+    "Tries that did not close a hole, also because the provider did not have it yet",
+    "Grows while `dm_gaps_repaired_total` does not: see the reasons in `dm status`."
+  ),
+  dm_gap_repaired_rows_total: define("counter", "rows", "Rows that repairs have added to the store"),
   dm_provider_reconnects_total: define(
     "counter",
     "reconnects",
@@ -211,6 +245,7 @@ export interface ProcessFacts {
 export interface MetricSource {
   readonly status: LiveServiceStatus
   readonly reasons: ReadonlyArray<HealthReason>
+  readonly repair?: GapRepairStatus | undefined
   readonly watch: ControlWatch
   readonly process: ProcessFacts
   readonly name: string
@@ -231,6 +266,8 @@ const inSeconds = (nanos: bigint): number => Number(nanos / 1000n) / 1e6
 export const samples = (source: MetricSource): ReadonlyArray<MetricSample> => [
   ...serviceSamples(source),
   ...feedSamples(source),
+  ...freshnessSamples(source.status),
+  ...repairSamples(source),
   ...source.status.providers.flatMap(({ id, lag, reconnects }) => [
     sample("dm_provider_reconnects_total", reconnects, { provider: id }),
     ...(lag === undefined
@@ -278,6 +315,28 @@ const feedSamples = ({ status, watch }: MetricSource): ReadonlyArray<MetricSampl
       ...(newest === 0n ? [] : [sample("dm_feed_last_row_timestamp_seconds", inSeconds(newest), labels)])
     ]
   })
+
+const freshnessSamples = ({ freshness }: LiveServiceStatus): ReadonlyArray<MetricSample> =>
+  freshness === undefined
+    ? []
+    : [
+        sample("dm_stale_symbols", freshness.stale.length),
+        sample("dm_resubscribed_symbols_total", freshness.resubscribed)
+      ]
+
+const repairSamples = ({ now, repair }: MetricSource): ReadonlyArray<MetricSample> => {
+  if (repair === undefined) return []
+  const causes = new Map<string, number>(gapCauses.map((cause) => [cause, 0]))
+  for (const { cause } of repair.open) causes.set(cause, (causes.get(cause) ?? 0) + 1)
+  const oldest = repair.open[0]?.range.start ?? now
+  return [
+    ...[...causes].map(([cause, count]) => sample("dm_gaps_open", count, { cause })),
+    sample("dm_gap_oldest_age_seconds", inSeconds(now - oldest)),
+    sample("dm_gaps_repaired_total", repair.repaired),
+    sample("dm_gap_repairs_failed_total", repair.failed),
+    sample("dm_gap_repaired_rows_total", repair.rows)
+  ]
+}
 
 /** Subscribers of one name are one. */
 const subscriberSamples = ({ subscribers }: LiveServiceStatus): ReadonlyArray<MetricSample> =>

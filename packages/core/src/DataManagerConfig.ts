@@ -251,7 +251,7 @@ export const schema = Schema.Struct({
     reload_window_minutes: whole(60, 0, 10_080, {
       unit: "minutes",
       description:
-        "How much recent data is put back into an empty ring after a reboot, marked as replay. 0 means none."
+        "How much recent data is put back into an empty ring, as after a reboot, before live rows and marked as a replay. 0 means none."
     }),
     shm: section("The shared-memory ring.", {
       name: textMatching(
@@ -322,6 +322,28 @@ export const schema = Schema.Struct({
       description: "Most that one scheduled run may spend at a billed provider; a dearer plan is not started."
     })
   }),
+  gap_repair: section(
+    "Repair of holes that live collection leaves: lost connections, crashes, a full spool.",
+    {
+      enabled: flag(true, "Whether the service repairs holes by itself. Needs `[backfill] enabled` as well."),
+      delay_minutes: whole(15, 0, 10_080, {
+        unit: "minutes",
+        description: "Time after the end of a hole before it is asked for: vendors publish history later."
+      }),
+      look_back_days: whole(7, 1, 36_500, {
+        unit: "days",
+        description: "How far back holes are looked for. Older ones are the scheduled backfill's."
+      }),
+      interval_seconds: whole(60, 1, 86_400, {
+        unit: "seconds",
+        description: "Time between two looks. Tries that fail are repeated after 1 minute to 1 hour."
+      }),
+      max_cost_usd: amount(10, 0, 1_000_000, {
+        unit: "US dollars",
+        description: "Most that the repairs of one day may cost at a billed provider."
+      })
+    }
+  ),
   retention: section("How long rows are kept.", {
     trades_retention_days: whenGiven(
       Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 1, maximum: 36_500 }))),
@@ -393,7 +415,12 @@ export const schema = Schema.Struct({
   health: section("What counts as unhealthy.", {
     freshness_seconds: whole(60, 0, 86_400, {
       unit: "seconds",
-      description: "Age of the newest live data above which a feed is unhealthy. 0 switches the check off."
+      description:
+        "Age of the newest live data above which a feed is unhealthy, in hours in which it is known to trade. 0 switches this check and that of symbols off."
+    }),
+    symbol_silence_factor: whole(10, 0, 10_000, {
+      description:
+        "A symbol is stale when it is silent for so many times its usual silence, and longer than `freshness_seconds`, while its feed trades. It is subscribed again by itself. 0 switches this check off, and what is learned of trading hours with it."
     })
   })
 })

@@ -3,10 +3,10 @@
  * the socket. For publications that never wait, such as the ring.
  */
 import { Effect, Exit, type Scope } from "effect"
-import type { FeedEntry, RowsMissing } from "./FeedEntry.ts"
-import type { Hub } from "./Hub.ts"
+import type { RowsMissing } from "./FeedEntry.ts"
+import type { Hub, HubMessage } from "./Hub.ts"
 import type { InstrumentDirectory } from "./Instrument.ts"
-import { rowKind } from "./MarketBatch.ts"
+import { type MarketBatch, rowKind } from "./MarketBatch.ts"
 import * as MarketSchema from "./MarketSchema.ts"
 import type { Gap } from "./Provider.ts"
 import type { Publication } from "./Publication.ts"
@@ -25,18 +25,34 @@ export interface HubPublication {
   readonly status: () => HubPublicationStatus
   /** Tells subscribers that everything up to this number of the hub is in the store. */
   readonly markDurable: (number: bigint) => Effect.Effect<void>
+  /** Batches that are held back; undefined where nothing is, or no longer. */
+  readonly held: () => ReadonlyArray<MarketBatch> | undefined
+  /** Publishes what is held back; from here on nothing is. */
+  readonly release: Effect.Effect<void>
+}
+
+/** How publishing begins. */
+export interface HubPublicationOptions {
+  /**
+   * Hold back what comes until `release`, or until it is more than so many rows: for whoever has something to publish
+   * before. Nothing of it is lost.
+   */
+  readonly holdRows?: number | undefined
 }
 
 /** Publishes what comes through the hub until the scope ends. `instruments` names those of gaps. */
 export const attach = (
   hub: Hub,
   publication: Publication["Service"],
-  instruments: InstrumentDirectory
+  instruments: InstrumentDirectory,
+  { holdRows }: HubPublicationOptions = {}
 ): Effect.Effect<HubPublication, never, Scope.Scope> => {
-  const sink = new Sink(publication, instruments)
+  const sink = new Sink(publication, instruments, holdRows)
   return Effect.as(hub.attach({ name: `publication ${publication.name}`, deliver: sink.deliver }), {
     status: sink.status,
-    markDurable: sink.markDurable
+    markDurable: sink.markDurable,
+    held: sink.held,
+    release: sink.release
   })
 }
 
@@ -57,10 +73,43 @@ class Sink {
   #notTaken = 0n
   #failures = 0n
   #lastError: string | undefined
+  /** Up to where the store has everything. */
+  #durable = 0n
+  /** What is held back; undefined where nothing is. */
+  #held: Array<HubMessage> | undefined
+  #heldRows = 0
+  readonly #holdRows: number
 
-  constructor(publication: Publication["Service"], instruments: InstrumentDirectory) {
+  constructor(
+    publication: Publication["Service"],
+    instruments: InstrumentDirectory,
+    holdRows: number | undefined
+  ) {
     this.#publication = publication
     this.#instruments = instruments
+    this.#held = holdRows === undefined ? undefined : []
+    this.#holdRows = holdRows ?? 0
+  }
+
+  readonly held = (): ReadonlyArray<MarketBatch> | undefined =>
+    this.#held?.flatMap(({ entry }) => (entry._tag === "FeedRows" ? [entry.batch] : []))
+
+  readonly release: Effect.Effect<void> = Effect.suspend(() => {
+    this.#release()
+    // The store may have had them before they were published.
+    return this.markDurable(this.#durable)
+  })
+
+  #release(): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const message of held) this.deliver(message)
+  }
+
+  #hold(held: Array<HubMessage>, message: HubMessage): void {
+    held.push(message)
+    if (message.entry._tag === "FeedRows") this.#heldRows += message.entry.batch.length
+    if (this.#heldRows > this.#holdRows) this.#release()
   }
 
   readonly status = (): HubPublicationStatus => ({
@@ -70,7 +119,12 @@ class Sink {
     lastError: this.#lastError
   })
 
-  readonly deliver = ({ entry, number }: { readonly entry: FeedEntry; readonly number: bigint }): void => {
+  readonly deliver = (message: HubMessage): void => {
+    if (this.#held !== undefined) {
+      this.#hold(this.#held, message)
+      return
+    }
+    const { entry, number } = message
     if (entry._tag === "FeedRows") this.#publish(entry.batch, number)
     else if (entry._tag === "RowsMissing") this.#tell(entry)
     else if (entry._tag === "SessionStarted")
@@ -108,7 +162,13 @@ class Sink {
   }
 
   readonly markDurable = (number: bigint): Effect.Effect<void> =>
-    Effect.forEach(
+    Effect.suspend(() => {
+      if (number > this.#durable) this.#durable = number
+      return this.#markPassed(number)
+    })
+
+  #markPassed(number: bigint): Effect.Effect<void> {
+    return Effect.forEach(
       this.#passed,
       ([kind, passed]) => {
         let count = 0
@@ -120,4 +180,5 @@ class Sink {
       },
       { discard: true }
     )
+  }
 }

@@ -5,6 +5,7 @@
  */
 import { Effect, Fiber, type Scope, Stream } from "effect"
 import type { RegisterListings } from "./FileSource.ts"
+import type { SilentSymbol, WatchedFeed } from "./FreshnessWatch.ts"
 import type { Hub } from "./Hub.ts"
 import type { InstrumentRegistry, RegistryChange } from "./InstrumentRegistry.ts"
 import * as LiveFeed from "./LiveFeed.ts"
@@ -24,6 +25,8 @@ export interface LiveCollectionOptions {
   readonly instance: string
   /** Schemas of symbols that name none. Default: trades. */
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
+  /** Called for each symbol that is collected no longer. */
+  readonly onLeft?: ((feed: WatchedFeed, symbol: string) => void) | undefined
 }
 
 /** A collection that runs. */
@@ -31,7 +34,19 @@ export interface LiveCollection {
   /** Follows the registry until interrupted. */
   readonly run: Effect.Effect<never, StoreError>
   readonly feeds: () => ReadonlyArray<LiveFeed.LiveFeedStatus>
+  /**
+   * Subscribes symbols again, in a feed of their own, with replay from their last rows where the provider has it; what they
+   * brought since then is in doubt and noted as missing. Answers with those for which it did: raw symbols that are
+   * collected by their names. Not while there are many such feeds already.
+   */
+  readonly resubscribe: (
+    feed: WatchedFeed,
+    symbols: ReadonlyArray<SilentSymbol>
+  ) => Effect.Effect<ReadonlyArray<SilentSymbol>>
 }
+
+/** Feeds of one provider, dataset and schema at most, before symbols get another one for their silence. */
+const MostFeeds = 4
 
 /** One thing to collect. */
 interface Wish {
@@ -52,11 +67,14 @@ interface Running {
   readonly fiber: Fiber.Fiber<never>
 }
 
+const holdsAll = ({ symbols }: Running, all: ReadonlyArray<SilentSymbol>): boolean =>
+  all.every(({ symbol }) => symbols.has(symbol))
+
 /** A collection; its feeds end with the scope. */
 export const make = (options: LiveCollectionOptions): Effect.Effect<LiveCollection, never, Scope.Scope> =>
   Effect.map(Effect.scope, (scope) => {
     const collection = new Collection(options, scope)
-    return { run: collection.run, feeds: collection.feeds }
+    return { run: collection.run, feeds: collection.feeds, resubscribe: collection.resubscribe }
   })
 
 class Collection {
@@ -88,7 +106,10 @@ class Collection {
       for (const change of changes) {
         if (change._tag !== "Added") {
           const before = change._tag === "Changed" ? change.before : change.entry
-          for (const wish of yield* this.#wishes(before)) yield* this.#leave(wish)
+          for (const wish of yield* this.#wishes(before)) {
+            yield* this.#leave(wish)
+            this.#options.onLeft?.({ ...wish, provider: wish.provider.id }, wish.symbol)
+          }
         }
         if (change._tag !== "Removed" && change.entry.enabled)
           wanted.push(...(yield* this.#wishes(change.entry)))
@@ -132,7 +153,7 @@ class Collection {
     return Effect.logWarning(what)
   }
 
-  #start(wishes: ReadonlyArray<Wish>): Effect.Effect<void> {
+  #start(wishes: ReadonlyArray<Wish>, from?: bigint): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       const { hub, instance, register } = this.#options
       const { provider, dataset, schema, stypeIn } = wishes[0]!
@@ -146,7 +167,8 @@ class Collection {
         hub,
         register,
         selection: { dataset, schema, stypeIn, symbols: [...symbols] },
-        name: `${instance}/${this.#feeds}`
+        name: `${instance}/${this.#feeds}`,
+        from
       })
       const fiber = yield* Effect.forkIn(feed.run, this.#scope)
       this.#running.push({ feed, symbols, fiber, group: groupOf(wishes[0]!) })
@@ -155,6 +177,29 @@ class Collection {
       )
     })
   }
+
+  readonly resubscribe: LiveCollection["resubscribe"] = ({ dataset, provider: id, schema }, symbols) =>
+    Effect.gen({ self: this }, function* () {
+      const provider = this.#options.providers.find((each) => each.id === id)
+      if (provider === undefined) return []
+      const wishOf = (symbol: string): Wish => ({ provider, dataset, schema, stypeIn: "raw_symbol", symbol })
+      const feeds = this.#running.filter(({ group }) => group === groupOf(wishOf("")))
+      const found = symbols.filter(({ symbol }) => feeds.some((feed) => feed.symbols.has(symbol)))
+      const isAlone = feeds.some((feed) => feed.symbols.size === found.length && holdsAll(feed, found))
+      if (found.length === 0 || (feeds.length >= MostFeeds && !isAlone)) return []
+      for (const { since, symbol } of found) {
+        const feed = feeds.find((each) => each.symbols.has(symbol))!.feed
+        if (since !== undefined) yield* feed.doubt([symbol], since)
+        yield* this.#leave(wishOf(symbol))
+      }
+      const since = found.flatMap((each) => each.since ?? [])
+      const from = since.length === 0 ? undefined : since.reduce((a, b) => (b < a ? b : a))
+      yield* this.#start(
+        found.map(({ symbol }) => wishOf(symbol)),
+        from
+      )
+      return found
+    })
 
   #leave(wish: Wish): Effect.Effect<void> {
     const from = this.#running.find(

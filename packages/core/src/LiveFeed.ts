@@ -59,6 +59,8 @@ export interface LiveFeed {
   readonly run: Effect.Effect<never>
   /** Leaves out rows of symbols from now on: a provider that cannot take them out of a stream goes on sending them. */
   readonly exclude: (symbols: ReadonlyArray<string>) => Effect.Effect<void>
+  /** What came of symbols since a time is in doubt: up to now it is missing, for silence. Times on the index clock, ns. */
+  readonly doubt: (symbols: ReadonlyArray<string>, since: bigint) => Effect.Effect<void>
   readonly status: () => LiveFeedStatus
 }
 
@@ -80,7 +82,7 @@ const pauseAfter = (failures: number): Effect.Effect<number> =>
 /** A feed of this process; nothing happens before it runs. */
 export const make = (options: LiveFeedOptions): LiveFeed => {
   const feed = new Feed(options)
-  return { run: feed.run, exclude: feed.exclude, status: feed.status }
+  return { run: feed.run, exclude: feed.exclude, doubt: feed.doubt, status: feed.status }
 }
 
 class Feed {
@@ -126,6 +128,16 @@ class Feed {
     Effect.suspend(() => {
       for (const symbol of symbols) this.#excluded.add(symbol)
       this.#session?.leave(symbols)
+      return this.#logBroken
+    })
+
+  readonly doubt = (symbols: ReadonlyArray<string>, since: bigint): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { dataset, schema } = this.#options.selection
+      const end = this.#session?.watermark ?? since
+      if (end <= since) return Effect.void
+      const range = { start: since, end }
+      this.#session?.miss({ _tag: "Gap", dataset, schema, symbols, range, cause: "silence" })
       return this.#logBroken
     })
 
@@ -204,9 +216,12 @@ class Feed {
       return this.#logBroken
     }
     return Effect.flatMap(this.#options.register(claims), (instruments) => {
+      // Of symbols that were left out a stream begun anew holds nothing, though it names them again.
+      const isCollected = ({ rawSymbol }: (typeof claims)[number]): boolean =>
+        rawSymbol === undefined || !this.#excluded.has(rawSymbol)
       session.list(
-        claims,
-        instruments.map(({ id }) => id)
+        claims.filter(isCollected),
+        instruments.flatMap(({ id }, i) => (isCollected(claims[i]!) ? [id] : []))
       )
       this.#deliver(session, events, now)
       return this.#logBroken

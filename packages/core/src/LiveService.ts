@@ -10,21 +10,25 @@
  */
 
 import type { FileSystem } from "effect"
-import { Clock, Context, Deferred, type Duration, Effect, Layer, Option, Path, type Scope } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Layer, Option, Path, type Scope } from "effect"
 import type { RegisterListings } from "./FileSource.ts"
+import * as FreshnessWatch from "./FreshnessWatch.ts"
 import * as Hub from "./Hub.ts"
 import * as HubPublication from "./HubPublication.ts"
 import * as HubSpool from "./HubSpool.ts"
+import type { InstrumentDirectory } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import * as LiveCollection from "./LiveCollection.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import * as LiveInstruments from "./LiveInstruments.ts"
+import * as LiveReload from "./LiveReload.ts"
 import * as LiveWriter from "./LiveWriter.ts"
 import type { MarketSchema } from "./MarketSchema.ts"
 import { MarketStore } from "./MarketStore.ts"
 import * as MemoryTransport from "./MemoryTransport.ts"
 import type { Provider, ProviderHealth } from "./Provider.ts"
 import { Publication, type PublicationReader } from "./Publication.ts"
+import { freshKinds } from "./Reload.ts"
 import * as Spool from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
@@ -43,6 +47,15 @@ export interface LiveServiceOptions<E = never> {
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
   /** Newest rows of each kind that are kept in memory for subscribers in this process; default 65,536. */
   readonly memoryRows?: number | undefined
+  /**
+   * How much of the recent past a publication that has nothing gets, marked as a replay, before live rows: after a reboot.
+   * Live rows are held back meanwhile, as many as it keeps. Default: none.
+   */
+  readonly reload?: Duration.Input | undefined
+  /** Longest time that live rows are held back for it, about; default 30 seconds. What is read by then is put back. */
+  readonly reloadTimeout?: Duration.Input | undefined
+  /** Watches over single symbols; default: not. */
+  readonly freshness?: Pick<FreshnessWatch.FreshnessWatchOptions, "quiet" | "factor" | "interval"> | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -63,6 +76,10 @@ export interface LiveServiceStatus {
     | (HubPublication.HubPublicationStatus & { readonly name: string; readonly connections: number })
     | undefined
   readonly subscribers: ReadonlyArray<Hub.HubSubscriberStatus>
+  /** Undefined where nothing had to be put back into the publication. */
+  readonly reload?: LiveReload.LiveReloadStatus | undefined
+  /** Undefined where symbols are not watched one by one. */
+  readonly freshness?: FreshnessWatch.FreshnessStatus | undefined
 }
 
 /** Live collection that runs. */
@@ -100,7 +117,9 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     const spooling = yield* HubSpool.attach(hub, spool)
     const publishing = Option.isNone(publication)
       ? undefined
-      : yield* HubPublication.attach(hub, publication.value, instruments.directory)
+      : yield* HubPublication.attach(hub, publication.value, instruments.directory, {
+          holdRows: holdRowsOf(publication.value, options.reload)
+        })
     const memory = yield* MemoryTransport.make({
       name: "service",
       kinds: ["trades", "quotes"],
@@ -119,17 +138,37 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       }
     })
     yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
+    const reload =
+      Option.isNone(publication) || publishing?.held() === undefined
+        ? undefined
+        : LiveReload.make({
+            store,
+            registry,
+            spool,
+            writer,
+            publishing,
+            publication: publication.value,
+            window: options.reload ?? 0,
+            timeout: options.reloadTimeout ?? "30 seconds",
+            defaultSchemas: options.defaultSchemas ?? ["trades"]
+          })
+    if (reload !== undefined) yield* Effect.forkScoped(reload.run)
     const providers = yield* options.providers(instruments.register)
-    const collection = yield* LiveCollection.make({
+    const watch = yield* watching(options, hub, instruments.directory, providers, (feed, symbols) =>
+      Effect.suspend(() => collection.resubscribe(feed, symbols))
+    )
+    const collection: LiveCollection.LiveCollection = yield* LiveCollection.make({
       registry,
       providers,
       hub,
       register: instruments.register,
       // The writer knows sessions of this spool by it.
       instance: `${yield* spool.id}/${options.instance}`,
-      defaultSchemas: options.defaultSchemas
+      defaultSchemas: options.defaultSchemas,
+      onLeft: watch?.forget
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
+    if (watch !== undefined) yield* Effect.forkScoped(watch.run)
     const status = Effect.gen(function* () {
       const health = yield* Effect.forEach(providers, (provider) =>
         Effect.map(provider.health, (each) => ({ ...each, id: provider.id }))
@@ -150,13 +189,40 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
                 name: publication.value.name,
                 connections: yield* publication.value.connectionCount
               },
-        subscribers: hub.subscribers()
+        subscribers: hub.subscribers(),
+        reload: reload?.status(),
+        freshness: watch?.status()
       }
       return current
     })
     const readers = Option.getOrUndefined(publication)?.readers ?? Effect.succeed([])
     return LiveService.of({ status, hub, memory, readers, failure: Deferred.await(failed) })
   })
+
+/** Live rows that wait while recent ones are put back: as many as a kind that has none keeps. Undefined: none wait. */
+const holdRowsOf = (
+  publication: Publication["Service"],
+  reload: Duration.Input | undefined
+): number | undefined => {
+  const kinds = freshKinds(publication)
+  if (reload === undefined || Duration.toMillis(Duration.fromInputUnsafe(reload)) === 0 || kinds.length === 0)
+    return undefined
+  return Math.min(...kinds.map((kind) => publication.kept?.(kind)?.capacity ?? 0))
+}
+
+/** The watch over single symbols, where one is wanted; it remembers beside the spool. */
+const watching = Effect.fnUntraced(function* (
+  { freshness, spool }: Pick<LiveServiceOptions, "freshness" | "spool">,
+  hub: Hub.Hub,
+  instruments: InstrumentDirectory,
+  providers: ReadonlyArray<Provider>,
+  resubscribe: FreshnessWatch.FreshnessWatchOptions["resubscribe"]
+) {
+  if (freshness === undefined) return undefined
+  const path = yield* Path.Path
+  const file = path.join(spool.folder, "freshness.bin")
+  return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
+})
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */
 const failing = <E extends StoreError | SpoolError>(

@@ -67,7 +67,10 @@ export type MarketEvent =
   | MarketRows
   | MissingData
   | LiveBegins
-  | Extract<SubscriptionEvent, { readonly _tag: "Lost" | "Gap" | "ProducerRestarted" | "ProducerLost" }>
+  | Extract<
+      SubscriptionEvent,
+      { readonly _tag: "Lost" | "Gap" | "Repaired" | "ProducerRestarted" | "ProducerLost" }
+    >
 
 /** What can go wrong. */
 export type MarketDataError = StoreError | TransportError | ProviderError | ConfigError

@@ -230,6 +230,8 @@ const followed = (event: SubscriptionEvent, live: LiveRows): ReadonlyArray<Marke
   if (event._tag === "ProducerRestarted") live.restarted()
   if (event._tag === "Snapshot") return []
   if (event._tag !== "Batch") return [event]
+  // What a service puts back into an empty ring was published before: this stream has had it.
+  if (event.batch.context.replay?.cause === "reload") return []
   const translated = live.translate(event.batch)
   const batch = translated === undefined ? undefined : live.given(translated)
   return batch === undefined ? [] : [{ _tag: "Batch", batch }]

@@ -179,9 +179,10 @@ export class MemoryCursor {
   /** Takes at most `room` rows of the entry at hand; gives how many were looked at. */
   #readEntry(room: number, events: Array<SubscriptionEvent>): number {
     const { event, first, rows } = this.#channel.log.entry(this.#entry)
-    if (event._tag === "Gap") {
+    if (event._tag !== "Batch") {
       this.#entry += 1
-      if (this.#concerns(event.gap.symbols, event.gap.dataset)) events.push(event)
+      const { dataset, symbols } = event._tag === "Gap" ? event.gap : event.repaired
+      if (this.#concerns(symbols, dataset)) events.push(event)
       return 0
     }
     const from = this.#position - first
@@ -216,9 +217,10 @@ export class MemoryCursor {
     const known = this.#channel.log.last(this.#selection, depth)
     const events: Array<SubscriptionEvent> = []
     const seen = new Set<string>()
-    for (const [symbol, batch] of known) {
+    for (const [symbol, { batch, replayed }] of known) {
       seen.add(symbol).add(SymbolText.parse(symbol).rawSymbol)
-      events.push({ _tag: "Snapshot", symbol, batch, complete: batch.length >= depth })
+      const complete = batch.length >= depth
+      events.push({ _tag: "Snapshot", symbol, batch, complete, ...(replayed === 0 ? {} : { replayed }) })
       this.#delivered += BigInt(batch.length)
     }
     events.sort((a, b) => (symbolOf(a) < symbolOf(b) ? -1 : 1))

@@ -6,7 +6,7 @@
 import { concat } from "./BatchConcat.ts"
 import { isSelectable, selectRows } from "./BatchSelection.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
-import type { Gap } from "./Provider.ts"
+import { isReplay } from "./ReplayMark.ts"
 import type { SubscriptionEvent } from "./Subscription.ts"
 import { type SymbolSelection, topic } from "./SubscriptionKindTopic.ts"
 
@@ -17,7 +17,7 @@ interface Entry {
   readonly rows: number
   /** Milliseconds since the epoch. */
   readonly at: number
-  readonly event: Extract<SubscriptionEvent, { readonly _tag: "Batch" | "Gap" }>
+  readonly event: Extract<SubscriptionEvent, { readonly _tag: "Batch" | "Gap" | "Repaired" }>
 }
 
 /** A log of the newest `capacity` rows; one batch that is larger is kept whole. */
@@ -52,9 +52,10 @@ export class MemoryLog {
     while (this.#held > this.#capacity && this.#dead < this.#entries.length - 1) this.#remove()
   }
 
-  appendGap(gap: Gap, at: number): void {
-    this.#push({ first: this.#written, rows: 0, at, event: { _tag: "Gap", gap } })
-    // Gaps take no room by themselves; as many as there may be rows do.
+  /** Puts what is told between the rows. */
+  tell(event: Extract<SubscriptionEvent, { readonly _tag: "Gap" | "Repaired" }>, at: number): void {
+    this.#push({ first: this.#written, rows: 0, at, event })
+    // What is told takes no room by itself; as many as there may be rows do.
     while (this.#entries.length - this.#dead > this.#capacity) this.#remove()
   }
 
@@ -112,7 +113,7 @@ export class MemoryLog {
    * The newest `depth` rows of each wanted symbol, oldest first, by symbol; symbols without rows are not there. Goes through
    * what is kept once.
    */
-  last(selection: SymbolSelection, depth: number): ReadonlyMap<string, MarketBatch> {
+  last(selection: SymbolSelection, depth: number): ReadonlyMap<string, NewestRows> {
     const tails = new Map<string, Tail>()
     for (let number = this.nextEntry - 1; number >= this.firstEntry; number--) {
       const { event } = this.entry(number)
@@ -121,6 +122,12 @@ export class MemoryLog {
     }
     return new Map([...tails].map(([symbol, { batches }]) => [symbol, joined(batches)]))
   }
+}
+
+/** The newest rows of a symbol; `replayed` of them, the oldest ones, are a replay. */
+export interface NewestRows {
+  readonly batch: MarketBatch
+  readonly replayed: number
 }
 
 /** Rows of a symbol, newest batch first. */
@@ -152,8 +159,14 @@ const collect = (tails: Map<string, Tail>, batch: MarketBatch, depth: number): v
 }
 
 /** Rows of one symbol in one batch: they get the number that its newest rows have. */
-const joined = (batches: ReadonlyArray<MarketBatch>): MarketBatch => {
+const joined = (batches: ReadonlyArray<MarketBatch>): NewestRows => {
   const { columns, context } = batches[0]!
   const number = columns.instrument[0]!
-  return concat(batches.toReversed(), { context, instrumentOf: () => number })
+  const ordered = batches.toReversed()
+  let replayed = 0
+  for (const batch of ordered) {
+    if (!isReplay(batch)) break
+    replayed += batch.length
+  }
+  return { batch: concat(ordered, { context, instrumentOf: () => number }), replayed }
 }

@@ -97,7 +97,12 @@ export const make = Effect.fnUntraced(function* (options: MemoryTransportOptions
       }),
     publishGap: (gap) =>
       Effect.map(channelOf("publishGap", MarketSchema.kind(gap.schema)), (channel) => {
-        channel.log.appendGap(gap, clock.currentTimeMillisUnsafe())
+        channel.log.tell({ _tag: "Gap", gap }, clock.currentTimeMillisUnsafe())
+        wake(channel)
+      }),
+    publishRepaired: (repaired) =>
+      Effect.map(channelOf("publishRepaired", MarketSchema.kind(repaired.schema)), (channel) => {
+        channel.log.tell({ _tag: "Repaired", repaired }, clock.currentTimeMillisUnsafe())
         wake(channel)
       }),
     markDurable: (kind, position) =>

@@ -58,7 +58,7 @@ export interface Gap {
   readonly cause: GapCause
 }
 
-/** Why data is missing. */
+/** Why data is missing. "silence": a symbol was silent for so long that its stream is in doubt. */
 export type GapCause =
   | "disconnect"
   | "slow-reader"
@@ -67,6 +67,7 @@ export type GapCause =
   | "provider"
   | "crash"
   | "disk-full"
+  | "silence"
 
 /** Text and native id belong together from here on. */
 export interface Mapping {

@@ -11,7 +11,8 @@ const causes: { readonly [C in GapCause]: C } = {
   overflow: "overflow",
   provider: "provider",
   crash: "crash",
-  "disk-full": "disk-full"
+  "disk-full": "disk-full",
+  silence: "silence"
 }
 
 const session = { session: Schema.String }

@@ -6,6 +6,7 @@ import { Context, type Effect, type Scope, type Stream } from "effect"
 import type * as Decimal from "./Decimal.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { Gap } from "./Provider.ts"
+import type { Repaired } from "./Publication.ts"
 import type { TransportError } from "./TransportError.ts"
 
 /**
@@ -48,17 +49,23 @@ export type SubscriptionKind =
 /** Element of a subscription's stream. */
 export type SubscriptionEvent =
   | { readonly _tag: "Batch"; readonly batch: MarketBatch }
-  /** The newest rows of one symbol, oldest first; `complete` says whether they are as many as were asked for. */
+  /**
+   * The newest rows of one symbol, oldest first; `complete` says whether they are as many as were asked for, `replayed` how
+   * many of them, the oldest ones, are a replay. Where all of them are, the batch's context says so, too.
+   */
   | {
       readonly _tag: "Snapshot"
       readonly symbol: string
       readonly batch: MarketBatch
       readonly complete: boolean
+      readonly replayed?: number | undefined
     }
   /** Rows `[from, to)` of the publication were overwritten or dropped before this reader came to them. */
   | { readonly _tag: "Lost"; readonly from: bigint; readonly to: bigint; readonly cause: string }
   /** Rows were lost before they came to the publication. */
   | { readonly _tag: "Gap"; readonly gap: Gap }
+  /** Rows that were told as lost are in the store now. */
+  | { readonly _tag: "Repaired"; readonly repaired: Repaired }
   /** Another generation of the producer; its first row has this position. */
   | { readonly _tag: "ProducerRestarted"; readonly epoch: bigint; readonly position: bigint }
   /** Nobody publishes any more: the producer ended in order, or died. The subscription waits for the next one. */

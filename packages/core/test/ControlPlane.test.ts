@@ -5,6 +5,7 @@ import * as Access from "../src/ControlAccess.ts"
 import * as Health from "../src/ControlHealth.ts"
 import * as Metrics from "../src/ControlMetrics.ts"
 import { ControlWatch } from "../src/ControlWatch.ts"
+import type { GapRepairStatus } from "../src/GapRepair.ts"
 import type { LiveFeedStatus } from "../src/LiveFeed.ts"
 import type { LiveServiceStatus } from "../src/LiveService.ts"
 
@@ -53,6 +54,39 @@ const status = (difference: Partial<LiveServiceStatus> = {}): LiveServiceStatus 
   ...difference
 })
 
+const staleSymbol = {
+  provider: "test",
+  dataset: "TEST",
+  schema: "trades",
+  symbol: "TEST:A",
+  silentMillis: 90_000,
+  usualMillis: 1500,
+  resubscribed: 1
+} as const
+
+const repairing: GapRepairStatus = {
+  open: [
+    {
+      provider: "test",
+      dataset: "TEST",
+      schema: "trades",
+      range: { start: now - 3600n * second, end: now - 1800n * second },
+      cause: "crash",
+      instruments: [1],
+      symbols: ["A"],
+      foundAt: now,
+      attempts: 1,
+      nextAt: now,
+      problem: "not published yet"
+    }
+  ],
+  repaired: 2,
+  failed: 1,
+  rows: 10,
+  lookedAt: now,
+  problem: undefined
+}
+
 const limits = { freshnessSeconds: 60, now, droppedAt: undefined }
 
 const names = (of: LiveServiceStatus, difference: Partial<Health.HealthLimits> = {}) =>
@@ -88,6 +122,29 @@ describe("health", () => {
     assert.deepStrictEqual(silent({ ...begun, lastRowAt: undefined }), [])
     assert.deepStrictEqual(silent({ ...begun, lastRowAt: now - 900n * second }), [])
     assert.deepStrictEqual(silent({ lastRowAt: now - 900n * second }, 0), [])
+  })
+
+  it("takes no silence amiss of a feed that does not trade at this hour, or of which another stream is fresh", () => {
+    const old = feed({ lastRowAt: now - 900n * second })
+    const data = { provider: "test", dataset: "TEST", schema: "trades" } as const
+    const watched = (quiet: ReadonlyArray<typeof data>, feeds = [old]) =>
+      names(status({ feeds, freshness: { stale: [], resubscribed: 0, quiet } }))
+    assert.deepStrictEqual(watched([]), ["feed_stale"])
+    assert.deepStrictEqual(watched([data]), [])
+    assert.deepStrictEqual(watched([], [old, feed({ lastRowAt: now - second })]), [])
+    const other = { ...old, selection: { ...old.selection, schema: "mbp-1" as const } }
+    assert.deepStrictEqual(watched([data], [old, other]), ["feed_stale"])
+  })
+
+  it("warns of stale symbols and of old gaps, and is healthy all the same", () => {
+    const watched = status({ freshness: { stale: [staleSymbol], resubscribed: 0, quiet: [] } })
+    assert.deepStrictEqual(names(watched), [])
+    assert.deepStrictEqual(Health.warnings(status(), undefined, now), [])
+    assert.deepStrictEqual(Health.warnings(watched, repairing, now), [
+      { name: "symbols_stale", detail: "TEST:A: no trades for 90 s, usually 1.5 s" }
+    ])
+    const later = now + 100_000n * second
+    assert.include(Health.warnings(status(), repairing, later)[0]?.detail, "(crash): not published yet")
   })
 
   it("tells a loss for five minutes", () => {
@@ -179,12 +236,14 @@ describe("metrics", () => {
       subscribers: [
         { ...subscriber, name: "a" },
         { ...subscriber, name: "a" }
-      ]
+      ],
+      freshness: { stale: [staleSymbol], resubscribed: 1, quiet: [] }
     })
     watch.look(full, now)
     const samples = Metrics.samples({
       status: full,
       reasons: [],
+      repair: repairing,
       watch,
       process: { residentBytes: 1, heapUsedBytes: 1, eventLoopDelay: { "0.5": 0 } },
       name: "test",
@@ -194,6 +253,9 @@ describe("metrics", () => {
     assert.sameMembers([...new Set(samples.map(({ name }) => name))], Object.keys(Metrics.definitions))
     const keys = samples.map(({ labels, name }) => JSON.stringify([name, labels]))
     assert.strictEqual(new Set(keys).size, keys.length, "no series twice")
+    const open = samples.find(({ labels, name }) => name === "dm_gaps_open" && labels.cause === "crash")
+    assert.strictEqual(open?.value, 1)
+    assert.strictEqual(samples.find(({ name }) => name === "dm_gap_oldest_age_seconds")?.value, 3600)
     assert.strictEqual(samples.find(({ name }) => name === "dm_provider_receive_lag_seconds")?.value, 1.5)
   })
 })

@@ -46,7 +46,10 @@ const socketCodes = new Set([
   "ETIMEDOUT",
   "EHOSTUNREACH",
   "ENETUNREACH",
-  "EPIPE"
+  "EPIPE",
+  // Node's, for a connection that broke just before something was written to it.
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_WRITE_AFTER_END"
 ])
 
 const reachable = "check that the database server runs and that [database] url (or DM_DATABASE_URL) is right"
@@ -70,7 +73,7 @@ const exhaustedMemory = (detail: string, cause: unknown): StoreExhausted =>
 /** The reason behind a SQLSTATE or socket code; `cause` is what the driver threw. */
 export const reasonOf = (code: string | undefined, detail: string, cause: unknown): StoreErrorReason => {
   if (code === undefined) {
-    return /terminated|timeout|ended|closed/i.test(detail)
+    return /terminated|timeout|ended|closed|connection error/i.test(detail)
       ? new StoreUnavailable({ detail, hint: reachable })
       : new StoreServerFault({ detail })
   }

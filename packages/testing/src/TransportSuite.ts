@@ -16,6 +16,7 @@ import {
   type Gap,
   type Instrument,
   Publication,
+  type Repaired,
   type StartPosition,
   Subscription,
   type SubscriptionEvent,
@@ -65,9 +66,18 @@ const context: BatchContext = batchContext({
   keyKind: "venue-id"
 })
 
+/** The context of a replay, in which instruments are numbered from the other end. */
+const replayed: BatchContext = {
+  ...context,
+  instruments: directory(
+    Array.from({ length: symbolCount }, (_, id) => ({ ...instrument(symbolCount - 1 - id), id }))
+  ),
+  replay: { cause: "window", range: { start: 1_000n, end: 2_000n }, speed: 2.5 }
+}
+
 /** Trades `[first, first + rows)`: key n, instrument n % 8, price n / 100, size n. */
-const trades = (first: number, rows: number): TradeBatch => {
-  const builder = tradeBuilder(context, rows)
+const trades = (first: number, rows: number, of: BatchContext = context): TradeBatch => {
+  const builder = tradeBuilder(of, rows)
   const c = builder.columns
   for (let i = 0; i < rows; i++) {
     const n = first + i
@@ -357,6 +367,25 @@ export const cards: ReadonlyArray<Card> = [
     })
   },
   {
+    id: "T-315",
+    title: "the repair of a loss arrives, from a transport that tells it",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      if (publication.publishRepaired === undefined) return
+      const handle = yield* subscribe(all)
+      const repaired: Repaired = {
+        _tag: "Repaired",
+        dataset: "TEST.SUITE",
+        schema: "trades",
+        symbols: undefined,
+        range: { start: 1n, end: 5n },
+        rows: 3n
+      }
+      yield* publication.publishRepaired(repaired)
+      const [event] = yield* handle.receive.pipe(Stream.take(1), Stream.runCollect)
+      assert.deepStrictEqual(event, { _tag: "Repaired", repaired })
+    })
+  },
+  {
     id: "T-320",
     title: "subscribers are told when the publication ends",
     check: Effect.fnUntraced(function* ({ publication, subscribe, stopPublication }) {
@@ -381,6 +410,65 @@ export const cards: ReadonlyArray<Card> = [
       assert.strictEqual(yield* durable, position)
       yield* publication.markDurable("trades", position - 5n)
       assert.strictEqual(yield* durable, position)
+    })
+  },
+  {
+    id: "T-340",
+    title: "rows of a replay say so with what is played back, live ones do not",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      const handle = yield* subscribe(all)
+      yield* publication.publish(trades(0, 10))
+      yield* publication.publish(trades(10, 10, replayed))
+      yield* publication.publish(trades(20, 10))
+      const seen = rowsOf(yield* receive(handle, 30)).map((batch) => [
+        batch.columns.tradeKey[0],
+        batch.context.replay
+      ])
+      assert.deepStrictEqual(seen, [
+        [0n, undefined],
+        [10n, replayed.replay],
+        [20n, undefined]
+      ])
+    })
+  },
+  {
+    id: "T-350",
+    title:
+      "rows of a replay may number their instruments in another way than live ones: symbols stay themselves",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      const handle = yield* subscribe({ _tag: "Topic", symbols: ["S1"] })
+      yield* publication.publish(trades(0, 16, replayed))
+      yield* publication.publish(trades(16, 16))
+      const got = rowsOf(yield* receive(handle, 4)).flatMap((batch) =>
+        [...batch.rows()].map(({ symbol, tradeKey }) => [symbol, Number(tradeKey)])
+      )
+      // Number 6 is S1 in the replay: it counts from the end.
+      assert.deepStrictEqual(
+        got,
+        [6, 14, 17, 25].map((key) => ["TEST.SUITE:S1", key])
+      )
+    })
+  },
+  {
+    id: "T-360",
+    title: "a snapshot says how many of its rows, the oldest ones, are a replay",
+    needs: "history",
+    check: Effect.fnUntraced(function* ({ publication, subscribe }) {
+      yield* publication.publish(trades(0, 16, replayed))
+      yield* publication.publish(trades(16, 8))
+      const snapshot = yield* Effect.map(
+        Effect.flatMap(subscribe(all, { _tag: "LastPerSymbol", count: 3 }), (handle) => receive(handle, 24)),
+        (events) => events.find((event) => event._tag === "Snapshot" && event.symbol === "TEST.SUITE:S1")
+      )
+      if (snapshot?._tag !== "Snapshot") return assert.fail("no snapshot")
+      assert.deepStrictEqual(keys([snapshot]), [6, 14, 17])
+      assert.deepStrictEqual([snapshot.replayed, snapshot.batch.context.replay], [2, undefined])
+      const older = yield* subscribe(all, { _tag: "LastPerSymbol", count: 1 })
+      const live = (yield* receive(older, 8)).filter((event) => event._tag === "Snapshot")
+      assert.deepStrictEqual(
+        live.map((event) => event.replayed),
+        live.map(() => undefined)
+      )
     })
   },
   {

@@ -4,6 +4,7 @@ import {
   InstrumentRegistry,
   LiveService,
   MarketStore,
+  type Provider,
   type Spool,
   StoreError,
   StoreMigrations,
@@ -49,12 +50,13 @@ interface Setting {
   readonly venue: TestVenue
   readonly folder: string
   readonly spool?: Partial<Spool.SpoolOptions>
+  readonly change?: (provider: Provider) => Provider
 }
 
 let instances = 0
 
 /** A service over the venue, for the scope. */
-const start = ({ store, venue, folder, spool }: Setting) =>
+const start = ({ store, venue, folder, spool, change = (provider) => provider }: Setting) =>
   Effect.gen(function* () {
     instances += 1
     const registry = yield* InstrumentRegistry
@@ -62,7 +64,7 @@ const start = ({ store, venue, folder, spool }: Setting) =>
       instance: `test-${instances}`,
       spool: { folder, maxBytes: 1e9, ...spool },
       providers: (register) =>
-        Effect.succeed([TestProvider.make(venue, { register, capabilities: { replaySeconds: 0 } })]),
+        Effect.succeed([change(TestProvider.make(venue, { register, capabilities: { replaySeconds: 0 } }))]),
       drainTimeout: "2 seconds"
     })
     return { ...service, registry }
@@ -325,6 +327,55 @@ describe("a live service", () => {
         )
         yield* Effect.sleep("100 millis")
         assert.strictEqual(yield* storedRows(store), expected)
+      })
+    )
+  )
+
+  it.live("a stream that is begun anew holds nothing of symbols that were left out", () =>
+    within(({ store, venue, folder }) =>
+      Effect.gen(function* () {
+        let streams = 0
+        const ended = (provider: Provider): Provider => ({
+          ...provider,
+          // The first stream ends after a hundred events.
+          live: (selection, options) => {
+            streams += 1
+            const live = provider.live(selection, options)
+            return streams === 1 ? Stream.take(live, 100) : live
+          }
+        })
+        const { status } = yield* start({ store, venue, folder, change: ended })
+        yield* venue.advance(60)
+        yield* until(
+          "60 rows",
+          Effect.map(storedRows(store), (rows) => rows === 60)
+        )
+        yield* store.putSymbolEntries([{ ...entryOf("A"), enabled: false }])
+        yield* Effect.sleep("200 millis")
+        for (let i = 0; i < 100; i++) yield* Effect.andThen(venue.advance(1), Effect.yieldNow)
+        yield* until(
+          "the second stream",
+          Effect.sync(() => streams === 2)
+        )
+        yield* venue.advance(200)
+        yield* until(
+          "the rest",
+          Effect.map(status, ({ spool, writer }) => spool.rows === 0n && writer.rows > 150n)
+        )
+        yield* Effect.sleep("300 millis")
+        const { instruments } = yield* store.loadInstruments()
+        const endOf = (symbol: string) =>
+          Effect.map(
+            store.coverage({
+              instruments: [...instruments.values()].flatMap((one) =>
+                one.rawSymbol === symbol ? [one.id] : []
+              ),
+              states: ["held"]
+            }),
+            (spans) => spans.reduce((end, { range }) => (range.end > end ? range.end : end), 0n)
+          )
+        assert.isBelow(Number(yield* endOf("A")), Number(venue.tape[100]!.tsRecv))
+        assert.isAbove(Number(yield* endOf("B")), Number(venue.tape[300]!.tsRecv))
       })
     )
   )

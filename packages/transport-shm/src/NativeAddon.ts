@@ -37,7 +37,9 @@ export const CursorWord = {
   limit: 20,
   offset: 21,
   room: 22,
-  firstGroup: 24
+  replay: 23,
+  firstGroup: 24,
+  replayed: 120
 } as const
 
 /** Words of a producer's control block; `rows`, `context`, `room` and the columns are arguments of the next publish. */
@@ -81,6 +83,8 @@ export interface NativeProducer {
   readonly controlWords: Uint32Array
   readonly takenOver: boolean
   readonly repaired: number
+  /** First sequence of the segment. */
+  readonly baseSeq: number
   readonly capacity: number
   readonly bytes: number
   /** Arguments and the answer, `missing`, stand in the control block: there numbers cost a tenth. */
@@ -104,6 +108,9 @@ export interface NativeProducer {
   readonly bindPublisher: (context: number, publisher: number) => number
   readonly publishGap: (record: Uint8Array) => void
   readonly markDurable: (position: number) => void
+  /** Rows from here on are a replay, until `endReplay` or the next one; times in ns, speed in thousandths, 0: at once. */
+  readonly beginReplay: (start: bigint, end: bigint, speedMilli: number, cause: number) => void
+  readonly endReplay: () => void
   readonly heartbeat: () => void
   readonly connections: () => number
   readonly entries: (from: number) => ReadonlyArray<NativeEntry | null>
@@ -134,6 +141,19 @@ export interface NativeInfo {
   readonly epochs: ReadonlyArray<{ readonly epoch: number; readonly firstSeq: number }>
 }
 
+/** A stretch of records that are a replay. */
+export interface NativeReplay {
+  /** From 1. */
+  readonly number: number
+  readonly firstSeq: number
+  /** -1: it goes on. */
+  readonly endSeq: number
+  readonly start: bigint
+  readonly end: bigint
+  readonly speedMilli: number
+  readonly cause: number
+}
+
 /** One mapped segment. */
 export interface NativeSegment {
   readonly recordSchema: number
@@ -148,6 +168,8 @@ export interface NativeSegment {
   readonly oldest: () => number
   readonly seekTime: (wallNs: bigint) => number
   readonly info: () => NativeInfo
+  /** Stretches that are remembered, newest first. */
+  readonly replays: () => ReadonlyArray<NativeReplay>
   readonly cursor: (
     start: number,
     client: string,

@@ -58,6 +58,11 @@ export class RingDictionary {
     return this.#contexts.get(number)?.context ?? batchContext({ provider: "unknown", dataset: "unknown" })
   }
 
+  /** Whether entries have told of a context. */
+  hasContext(number: number): boolean {
+    return this.#contexts.has(number)
+  }
+
   /** A context that shows the instruments of this dictionary, for batches of no rows. */
   emptyContext(dataset: string): BatchContext {
     return batchContext({ provider: "unknown", dataset, instruments: this.#directory })

@@ -1,17 +1,25 @@
 /** Looking at rings from outside, and removing those that nobody can need: the data behind `dm ring inspect` and `clean`. */
 import { existsSync, lstatSync, readdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
-import type { Instrument } from "@data-manager/core"
+import type { Instrument, ReplayMark } from "@data-manager/core"
 import * as NativeAddon from "./NativeAddon.ts"
 import { RingDictionary } from "./RingDictionary.ts"
 import { type RingKind, stateNames } from "./RingLayout.ts"
 import { defaultDirectory, type RingLocation, resolveLocation } from "./RingLocation.ts"
+import { markOf } from "./RingSegment.ts"
 import * as ShmError from "./ShmError.ts"
 
 /** A reader as the control file shows it. What a reader writes about itself is not to be trusted. */
 export interface ReaderInspection extends NativeAddon.NativeReaderRow {
   /** Records published that it has not read. */
   readonly lag: number
+}
+
+/** Rows that are a replay. */
+export interface RingStretch extends ReplayMark {
+  /** Sequences of the rows; `last` is undefined while more come. */
+  readonly first: number
+  readonly last: number | undefined
 }
 
 /** A ring at one moment. */
@@ -25,11 +33,19 @@ export interface RingInspection {
   readonly alive: boolean
   readonly header: NativeAddon.NativeInfo
   readonly instruments: ReadonlyArray<Instrument>
+  /** The last stretches of rows that are a replay, newest first. */
+  readonly replays: ReadonlyArray<RingStretch>
   readonly readers: ReadonlyArray<ReaderInspection>
   /** Records per second between this look and `previous`; undefined without one. */
   readonly rate: number | undefined
   readonly at: number
 }
+
+const stretchOf = (found: NativeAddon.NativeReplay): RingStretch => ({
+  ...markOf(found),
+  first: found.firstSeq,
+  last: found.endSeq < 0 ? undefined : found.endSeq - 1
+})
 
 /** Looks at a segment without becoming a reader. Throws `TransportError`. */
 export const inspect = (location: RingLocation, previous?: RingInspection): RingInspection => {
@@ -54,6 +70,7 @@ export const inspect = (location: RingLocation, previous?: RingInspection): Ring
         alive: segment.alive(),
         header,
         instruments: dictionary.instruments.filter((instrument) => instrument !== undefined),
+        replays: segment.replays().map(stretchOf),
         readers,
         rate:
           previous === undefined

@@ -49,8 +49,27 @@ export const HeaderOffset = {
   wallNs: 296,
   dictCount: 384,
   epochs: 512,
-  previousUuid: 768
+  previousUuid: 768,
+  replayCount: 896,
+  replays: 1024
 } as const
+
+/** Byte offsets in a stretch of replay, of 64 bytes. */
+export const ReplayOffset = {
+  number: 0,
+  firstSeq: 8,
+  endSeq: 16,
+  start: 24,
+  end: 32,
+  speedMilli: 40,
+  cause: 44
+} as const
+
+/** Stretches of replay that a ring remembers. */
+export const MaxReplays = 16
+
+/** Why rows are a replay, by code from 1. Appended, never renumbered. */
+export const replayCauses = ["window", "reload"] as const
 
 /** Byte offsets in a trade slot of 64 bytes. */
 export const TradeOffset = {
@@ -135,7 +154,8 @@ export const gapCauses: ReadonlyArray<GapCause> = [
   "overflow",
   "provider",
   "crash",
-  "disk-full"
+  "disk-full",
+  "silence"
 ]
 
 /** Columns in the order in which the native side takes them. */

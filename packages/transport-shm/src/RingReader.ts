@@ -5,8 +5,14 @@
  * comes back, in the same memory or in a new segment, the reader goes on there and says so. Not for use by two threads.
  */
 import { Socket } from "node:net"
-import { AllSymbols, type StartPosition, type SubscriptionEvent, SymbolSelection } from "@data-manager/core"
-import { decodeGap } from "./GapRecord.ts"
+import {
+  AllSymbols,
+  type Instrument,
+  type StartPosition,
+  type SubscriptionEvent,
+  SymbolSelection
+} from "@data-manager/core"
+import { decodeControl } from "./GapRecord.ts"
 import { CursorWord, type NativeCursor, PollStatus } from "./NativeAddon.ts"
 import { BatchAllocator, emptyBatch, takeBatch } from "./RingBatch.ts"
 import { quoteRowOffsets, type RingKind, tradeRowOffsets } from "./RingLayout.ts"
@@ -219,15 +225,7 @@ export class RingReader {
     for (const index of this.#snapshotIndexes()) {
       const instrument = this.#segment.dictionary.instruments[index]!
       seen.add(instrument.symbol).add(instrument.rawSymbol)
-      const rows = this.#cursor.last(index, before, depth)
-      const context = this.#segment.dictionary.context(this.#control[CursorWord.firstGroup]!)
-      const taken = Math.min(rows, this.#control[CursorWord.firstGroup + 1]!)
-      const batch =
-        rows === 0
-          ? emptyBatch(this.kind, this.#segment.dictionary.emptyContext(instrument.dataset))
-          : takeBatch(this.kind, this.#cursor, this.#allocator, 0, taken, context)
-      const complete = this.#control[CursorWord.complete] === 1 && taken >= depth
-      events.push({ _tag: "Snapshot", symbol: instrument.symbol, batch, complete })
+      events.push(this.#snapshotOf(index, instrument, before, depth))
     }
     for (const symbol of this.symbols) {
       if (symbol === AllSymbols || seen.has(symbol)) continue
@@ -235,6 +233,23 @@ export class RingReader {
       events.push({ _tag: "Snapshot", symbol, batch, complete: false })
     }
     return events
+  }
+
+  #snapshotOf(index: number, instrument: Instrument, before: number, depth: number): SubscriptionEvent {
+    const control = this.#control
+    const { symbol, dataset } = instrument
+    const rows = this.#cursor.last(index, before, depth)
+    if (rows === 0) {
+      const none = emptyBatch(this.kind, this.#segment.dictionary.emptyContext(dataset))
+      return { _tag: "Snapshot", symbol, batch: none, complete: false }
+    }
+    const taken = Math.min(rows, control[CursorWord.firstGroup + 1]!)
+    const replayed = Math.min(taken, control[CursorWord.replayed]!)
+    const stretch = replayed === taken ? control[CursorWord.replay]! : 0
+    const context = this.#segment.context(control[CursorWord.firstGroup]!, stretch)
+    const complete = control[CursorWord.complete] === 1 && taken >= depth
+    const batch = takeBatch(this.kind, this.#cursor, this.#allocator, 0, taken, context)
+    return { _tag: "Snapshot", symbol, batch, complete, ...(replayed === 0 ? {} : { replayed }) }
   }
 
   /** Calls back once, as soon as `poll` may have something. Returns how to stop waiting. One wait at a time. */
@@ -348,7 +363,10 @@ export class RingReader {
     if (control[CursorWord.controls]! > 0) this.#gaps(events)
     const groups = control[CursorWord.groups]!
     for (let g = 0; g < groups; g++) {
-      const context = this.#segment.dictionary.context(control[CursorWord.firstGroup + 2 * g]!)
+      const context = this.#segment.context(
+        control[CursorWord.firstGroup + 2 * g]!,
+        control[CursorWord.replay]!
+      )
       const rows = control[CursorWord.firstGroup + 2 * g + 1]!
       const placed = control[CursorWord.placed] === 1
       const batch = takeBatch(this.kind, this.#cursor, this.#allocator, g, rows, context, placed)
@@ -359,8 +377,10 @@ export class RingReader {
 
   #gaps(events: Array<SubscriptionEvent>): void {
     const { instruments } = this.#segment.dictionary
-    for (const record of this.#cursor.controls())
-      events.push({ _tag: "Gap", gap: decodeGap(record, (i) => instruments[i]?.symbol ?? `#${i}`) })
+    for (const record of this.#cursor.controls()) {
+      const told = decodeControl(record, (i) => instruments[i]?.symbol ?? `#${i}`)
+      events.push(told._tag === "Gap" ? { _tag: "Gap", gap: told } : { _tag: "Repaired", repaired: told })
+    }
   }
 
   #lostEvent(): SubscriptionEvent {

@@ -1,8 +1,8 @@
 /** A mapped segment with its dictionary, shared by all readers of one process. */
-import type { StartPosition } from "@data-manager/core"
+import type { BatchContext, ReplayMark, StartPosition } from "@data-manager/core"
 import * as NativeAddon from "./NativeAddon.ts"
 import { RingDictionary } from "./RingDictionary.ts"
-import { RecordSchema, type RingKind, segmentName } from "./RingLayout.ts"
+import { RecordSchema, type RingKind, replayCauses, segmentName } from "./RingLayout.ts"
 import { type RingLocation, resolveLocation } from "./RingLocation.ts"
 import * as ShmError from "./ShmError.ts"
 
@@ -10,6 +10,8 @@ import * as ShmError from "./ShmError.ts"
 export class RingSegment {
   readonly native: NativeAddon.NativeSegment
   readonly dictionary = new RingDictionary()
+  /** Contexts of replayed rows, by stretch. */
+  readonly #replayed = new Map<number, ReplayedContexts>()
 
   constructor(native: NativeAddon.NativeSegment) {
     this.native = native
@@ -20,6 +22,44 @@ export class RingSegment {
   refresh(): void {
     this.dictionary.refresh(this.native.entries)
   }
+
+  /** The context of rows, by its number, that stand in a stretch of replay; 0: they are live. */
+  context(number: number, stretch: number): BatchContext {
+    const context = this.dictionary.context(number)
+    if (stretch === 0) return context
+    let contexts = this.#replayed.get(stretch)
+    if (contexts === undefined) {
+      contexts = { mark: this.#markOf(stretch), byNumber: new Map() }
+      this.#replayed.set(stretch, contexts)
+    }
+    const { byNumber, mark } = contexts
+    const known = byNumber.get(number)
+    if (known !== undefined) return known
+    const marked = { ...context, replay: mark }
+    // What the dictionary does not know yet it may know the next time.
+    if (this.dictionary.hasContext(number)) byNumber.set(number, marked)
+    return marked
+  }
+
+  /** What is played back in a stretch. The ring remembers the last ones alone; rows of an older one are a replay all the same. */
+  #markOf(stretch: number): ReplayMark {
+    const found = this.native.replays().find(({ number }) => number === stretch)
+    return found === undefined ? forgotten : markOf(found)
+  }
+}
+
+const forgotten: ReplayMark = { cause: "window", range: { start: 0n, end: 0n }, speed: 0 }
+
+/** What a stretch says is played back. */
+export const markOf = (found: NativeAddon.NativeReplay): ReplayMark => ({
+  cause: replayCauses[found.cause - 1] ?? "window",
+  range: { start: found.start, end: found.end },
+  speed: found.speedMilli / 1_000
+})
+
+interface ReplayedContexts {
+  readonly mark: ReplayMark
+  readonly byNumber: Map<number, BatchContext>
 }
 
 /** Opens the segment that currently has the name, mapping each only once. */

@@ -10,10 +10,12 @@ import {
   type MarketBatch,
   type QuoteBatch,
   QuoteLayout,
+  type Repaired,
+  type ReplayMark,
   type TradeBatch,
   TradeLayout
 } from "@data-manager/core"
-import { AllInstruments, encodeGap, MaxDataset } from "./GapRecord.ts"
+import { AllInstruments, encodeGap, encodeRepaired, MaxDataset } from "./GapRecord.ts"
 import * as NativeAddon from "./NativeAddon.ts"
 import { EntryType } from "./RingDictionary.ts"
 import {
@@ -27,6 +29,7 @@ import {
   quoteRowOffsets,
   RecordSchema,
   type RingKind,
+  replayCauses,
   segmentName,
   tradeColumns,
   tradeRowOffsets
@@ -67,6 +70,11 @@ interface Provisional {
   readonly batch: BatchContext
 }
 
+const checkDataset = (operation: string, dataset: string): void => {
+  if (encoder.encode(dataset).length > MaxDataset)
+    throw ShmError.badRequest(operation, `dataset "${dataset}" is longer than ${MaxDataset} bytes`)
+}
+
 /** Publishes into one ring. Methods throw `TransportError`. */
 export class RingWriter {
   readonly name: string
@@ -77,7 +85,12 @@ export class RingWriter {
   /** Where the columns of the next batch lie. */
   readonly #offsets: Uint32Array
   readonly #entries = new Map<string, number>()
+  /** Numbers of contexts in dictionary entries. */
   readonly #contexts = new Map<string, number>()
+  /** Numbers under which the native side knows instruments: rows of a replay may number them in another way than live ones. */
+  readonly #bindings = new Map<string, number>()
+  readonly #marks = new Map<ReplayMark, number>()
+  #replay: ReplayMark | undefined
   readonly #provisional = new Map<string, Provisional>()
   readonly #timer: NodeJS.Timeout
   #lastContext: BatchContext | undefined
@@ -145,6 +158,11 @@ export class RingWriter {
     return this.#native.capacity
   }
 
+  /** Rows that readers which come now can still have. */
+  get kept(): number {
+    return Math.min(this.capacity, this.position - this.#native.baseSeq)
+  }
+
   /** How many times a sleeping reader was woken. */
   get wakes(): number {
     return this.#control[Word.wakes]!
@@ -163,8 +181,7 @@ export class RingWriter {
   /** Publishes all rows of a batch. Cost: one native call; dictionary work only for instruments not seen before. */
   publish(batch: MarketBatch): void {
     if (this.#provisional.size > 0) this.#nameProvisional()
-    const context =
-      batch.context === this.#lastContext ? this.#lastNumber : this.#contextNumber(batch.context)
+    const context = batch.context === this.#lastContext ? this.#lastNumber : this.#enterContext(batch.context)
     if (batch._tag === "TradeBatch" && this.kind === "trades") this.#publishTrades(batch, context)
     else if (batch._tag === "QuoteBatch" && this.kind === "quotes") this.#publishQuotes(batch, context)
     else
@@ -173,14 +190,22 @@ export class RingWriter {
 
   /** Tells readers of rows that were lost before they came here. */
   publishGap(gap: Gap): void {
-    if (encoder.encode(gap.dataset).length > MaxDataset)
-      throw ShmError.badRequest("publishGap", `dataset "${gap.dataset}" is longer than ${MaxDataset} bytes`)
+    checkDataset("publishGap", gap.dataset)
     const instruments = gap.symbols?.map((symbol) => this.#indexOfSymbol(gap.dataset, symbol)) ?? [
       AllInstruments
     ]
     // A symbol that was never published has no index: then the gap is told for all, which errs on the safe side.
     const known = instruments.includes(undefined) ? [AllInstruments] : instruments
     for (const index of known) this.#native.publishGap(encodeGap(gap, index!))
+  }
+
+  /** Tells readers that lost rows are in the store. Of symbols that were never published nobody knows, and nothing is told. */
+  publishRepaired(repaired: Repaired): void {
+    const { dataset, symbols } = repaired
+    checkDataset("publishRepaired", dataset)
+    const instruments = symbols?.flatMap((symbol) => this.#indexOfSymbol(dataset, symbol) ?? [])
+    for (const index of instruments ?? [AllInstruments])
+      this.#native.publishGap(encodeRepaired(repaired, index))
   }
 
   /** Everything before `position` is committed in the store. */
@@ -276,22 +301,14 @@ export class RingWriter {
     if (instrument === undefined)
       this.#provisional.set(`${number}\0${id}`, { context: number, id, batch: context })
     const symbol = instrument?.symbol ?? `${context.dataset}:#${id}`
-    const index = this.#entryOf(EntryType.instrument, context, number, symbol, 0, id, instrument)
+    const index = this.#entryOf(EntryType.instrument, context, symbol, 0, id, instrument)
     this.#native.bindInstrument(number, id, index)
   }
 
   #namePublisher(context: BatchContext, number: number, publisher: number): void {
     const venue = context.venueOf(publisher)
     if (venue !== undefined)
-      this.#entryOf(
-        EntryType.publisher,
-        context,
-        number,
-        `${context.dataset}:${venue}`,
-        publisher,
-        0,
-        undefined
-      )
+      this.#entryOf(EntryType.publisher, context, `${context.dataset}:${venue}`, publisher, 0, undefined)
     this.#native.bindPublisher(number, publisher)
   }
 
@@ -316,13 +333,13 @@ export class RingWriter {
   #entryOf(
     type: number,
     context: BatchContext,
-    number: number,
     symbol: string,
     publisher: number,
     id: number,
     instrument: Instrument | undefined
   ): number {
-    const key = entryKey(type, number, symbol, publisher)
+    const entryContext = this.#contextNumber(context)
+    const key = entryKey(type, entryContext, symbol, publisher)
     const known = this.#entries.get(key)
     if (known !== undefined) return known
     const index = this.#native.addEntry(
@@ -332,7 +349,7 @@ export class RingWriter {
       instrument?.priceScale ?? 0,
       instrument?.sizeScale ?? 0,
       Math.max(0, assetClasses.indexOf(instrument?.assetClass ?? "unknown")),
-      number,
+      entryContext,
       publisher,
       symbol,
       context.provider,
@@ -369,16 +386,59 @@ export class RingWriter {
     this.#provisional.clear()
   }
 
-  #contextNumber(context: BatchContext): number {
-    const key = `${context.provider}\0${context.dataset}\0${context.keyKind}`
-    let number = this.#contexts.get(key)
+  /** Rows of another context than before: the number to publish them under, and whether they are a replay. */
+  #enterContext(context: BatchContext): number {
+    const key = `${contextKey(context)}\0${this.#numberOfMark(context.replay)}`
+    let number = this.#bindings.get(key)
     if (number === undefined) {
-      number = Math.max(-1, ...this.#contexts.values()) + 1
-      if (number >= 4_096) throw ShmError.badRequest("publish", "more than 4096 datasets in one ring")
-      this.#contexts.set(key, number)
+      number = context.replay === undefined ? this.#contextNumber(context) : this.#nextNumber()
+      this.#bindings.set(key, number)
     }
+    this.#markReplay(context.replay)
     this.#lastContext = context
     this.#lastNumber = number
+    return number
+  }
+
+  /** Each replay numbers its instruments in a way of its own. */
+  #numberOfMark(mark: ReplayMark | undefined): number {
+    if (mark === undefined) return 0
+    const known = this.#marks.get(mark)
+    if (known !== undefined) return known
+    const number = this.#marks.size + 1
+    this.#marks.set(mark, number)
+    return number
+  }
+
+  #markReplay(mark: ReplayMark | undefined): void {
+    if (mark === this.#replay) return
+    this.#replay = mark
+    if (mark === undefined) {
+      this.#native.endReplay()
+      return
+    }
+    const { cause, range, speed } = mark
+    const thousandths = Math.min(Math.round(speed * 1_000), 0xffff_ffff)
+    this.#native.beginReplay(
+      toI64(range.start),
+      toI64(range.end),
+      thousandths,
+      replayCauses.indexOf(cause) + 1
+    )
+  }
+
+  #contextNumber(context: BatchContext): number {
+    const key = contextKey(context)
+    const known = this.#contexts.get(key)
+    if (known !== undefined) return known
+    const number = this.#nextNumber()
+    this.#contexts.set(key, number)
+    return number
+  }
+
+  #nextNumber(): number {
+    const number = Math.max(-1, ...this.#contexts.values(), ...this.#bindings.values()) + 1
+    if (number >= 4_096) throw ShmError.badRequest("publish", "more than 4096 datasets in one ring")
     return number
   }
 
@@ -390,7 +450,8 @@ export class RingWriter {
       for (const entry of more) {
         if (entry === null) continue
         this.#entries.set(entryKey(entry.type, entry.context, entry.symbol, entry.publisher), entry.index)
-        this.#contexts.set(`${entry.provider}\0${entry.dataset}\0${keyKinds[entry.keyKind]}`, entry.context)
+        const { context, dataset, keyKind, provider } = entry
+        this.#contexts.set(contextKey({ provider, dataset, keyKind: keyKinds[keyKind] }), context)
       }
     }
   }
@@ -406,6 +467,11 @@ export class RingWriter {
 }
 
 class DictionaryFull extends Error {}
+
+const contextKey = (context: { provider: string; dataset: string; keyKind: string | undefined }): string =>
+  `${context.provider}\0${context.dataset}\0${context.keyKind}`
+
+const toI64 = (value: bigint): bigint => BigInt.asIntN(64, value)
 
 const entryKey = (type: number, context: number, symbol: string, publisher: number): string =>
   `${type}\0${context}\0${publisher}\0${symbol}`

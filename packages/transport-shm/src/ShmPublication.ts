@@ -8,6 +8,7 @@ import {
   MarketSchema,
   Publication,
   type PublicationReader,
+  type Repaired,
   rowKind,
   type TransportError
 } from "@data-manager/core"
@@ -82,6 +83,10 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     Effect.flatMap(writerOf("publishGap", MarketSchema.kind(gap.schema)), (writer) =>
       attempt("publishGap", writer, () => writer.publishGap(gap))
     )
+  const publishRepaired = (repaired: Repaired) =>
+    Effect.flatMap(writerOf("publishRepaired", MarketSchema.kind(repaired.schema)), (writer) =>
+      attempt("publishRepaired", writer, () => writer.publishRepaired(repaired))
+    )
   const markDurable = (kind: MarketSchema.RowKind, position: bigint) =>
     Effect.flatMap(writerOf("markDurable", kind), (writer) =>
       attempt("markDurable", writer, () => writer.markDurable(Number(position)))
@@ -90,14 +95,20 @@ export const make = Effect.fnUntraced(function* (options: ShmPublicationOptions)
     [...writers.values()].reduce((sum, writer) => sum + writer.connections, 0)
   )
   const readers = Effect.sync(() => kinds.flatMap((kind) => readersOf(options, kind)))
+  const kept = (kind: MarketSchema.RowKind) => {
+    const writer = writers.get(kind)
+    return writer && { rows: writer.kept, capacity: writer.capacity }
+  }
   return Publication.of({
     name: options.name,
     kinds,
     publish,
     publishGap,
+    publishRepaired,
     markDurable,
     connectionCount,
-    readers
+    readers,
+    kept
   })
 })
 

@@ -5,6 +5,7 @@ import { once } from "node:events"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { RingWriter } from "../src/RingWriter.ts"
 import { compiled } from "./process/NativeProgram.ts"
 import { needsAddon } from "./process/NeedsAddon.ts"
 import { TestProcess, testDirectory } from "./process/TestProcess.ts"
@@ -116,5 +117,31 @@ describe.each(languages)("$name on a live ring", { timeout: 120_000 }, (language
     const { rows, lost } = await follow(language, language.start(5_000), 256)
     assert.isAbove(rows, 100)
     assert.isAbove(lost, 0)
+  })
+})
+
+describe("the Python reader", () => {
+  it("tells gaps and their repairs apart", { timeout: 60_000 }, async () => {
+    const ring = new RingWriter({ dir: place.dir, name: "t", capacity: 256 })
+    try {
+      const lost = {
+        dataset: "TEST",
+        schema: "trades",
+        symbols: undefined,
+        range: { start: 5n, end: 9n }
+      } as const
+      ring.publishGap({ _tag: "Gap", ...lost, cause: "silence" })
+      ring.publishRepaired({ _tag: "Repaired", ...lost, rows: 3n })
+      const lines: Array<unknown> = []
+      const python = output("python3", [script, place.dir, "t", "2"])
+      for await (const line of createInterface({ input: python.stdout! })) lines.push(JSON.parse(line))
+      const about = { symbol: null, dataset: "TEST", schema: 1, start_ns: 5, end_ns: 9 }
+      assert.deepStrictEqual(lines, [
+        { type: "UpstreamGap", seq: 0, ...about, rows: null, cause: 8 },
+        { type: "Repaired", seq: 1, ...about, rows: 3 }
+      ])
+    } finally {
+      ring.close()
+    }
   })
 })

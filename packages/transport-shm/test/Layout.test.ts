@@ -17,13 +17,15 @@ beforeEach(needsAddon)
 const place = testDirectory()
 const fixture = (name: string) => join(import.meta.dirname, "fixtures", name)
 beforeAll(() => {
-  for (const name of ["golden.ring", "golden_quotes.ring"]) {
+  for (const name of ["golden.ring", "golden_quotes.ring", "golden_1_0.ring"]) {
     copyFileSync(fixture(name), join(place.dir, name))
     chmodSync(join(place.dir, name), 0o600)
   }
 })
 afterAll(() => place.remove())
 
+/** The segment as producers of ABI 1.0 wrote it. */
+const older = "golden_1_0"
 const view = (name: string): DataView => {
   const bytes = readFileSync(fixture(name))
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -102,10 +104,10 @@ describe("golden segments", { timeout: 120_000 }, () => {
     }
   })
 
-  it("the addon reads the trades", () => {
+  it.each(["golden", older])("the addon reads the trades of %s", (name) => {
     const reader = new RingReader({
       dir: place.dir,
-      name: "golden",
+      name,
       start: { _tag: "Sequence", sequence: 4n },
       anonymous: true
     })
@@ -115,6 +117,7 @@ describe("golden segments", { timeout: 120_000 }, () => {
     assert.strictEqual(rows.length, 16)
     for (const [i, row] of rows.entries()) assert.deepInclude(row, expected(i + 4))
     assert.strictEqual(reader.stats.durable, 12)
+    assert.isUndefined(batch.context.replay)
     reader.close()
   })
 
@@ -153,7 +156,28 @@ describe("golden segments", { timeout: 120_000 }, () => {
       [0, 1].map((i) => batch.symbolAt(i)),
       ["GLBX.MDP3:ESM6", "GLBX.MDP3:NQM6"]
     )
+    assert.deepStrictEqual(batch.context.replay, {
+      cause: "window",
+      range: { start: 1_700_000_000_000_000_000n, end: 1_700_000_060_000_000_000n },
+      speed: 2.5
+    })
     reader.close()
+  })
+
+  it("TypeScript knows the stretch of replay", () => {
+    const v = view("golden_quotes.ring")
+    const { replayCount, replays } = RingLayout.HeaderOffset
+    assert.strictEqual(v.getBigUint64(replayCount, true), 1n)
+    const at = replays + 64
+    assert.strictEqual(v.getBigUint64(at + RingLayout.ReplayOffset.number, true), 1n)
+    assert.strictEqual(v.getBigUint64(at + RingLayout.ReplayOffset.firstSeq, true), 0n)
+    assert.strictEqual(v.getBigUint64(at + RingLayout.ReplayOffset.endSeq, true), 4n)
+    assert.strictEqual(v.getBigInt64(at + RingLayout.ReplayOffset.start, true), 1_700_000_000_000_000_000n)
+    assert.strictEqual(v.getBigInt64(at + RingLayout.ReplayOffset.end, true), 1_700_000_060_000_000_000n)
+    assert.strictEqual(v.getUint32(at + RingLayout.ReplayOffset.speedMilli, true), 2_500)
+    assert.strictEqual(v.getUint32(at + RingLayout.ReplayOffset.cause, true), 1)
+    assert.strictEqual(view("golden.ring").getUint16(RingLayout.HeaderOffset.abiMinor, true), 1)
+    assert.strictEqual(view("golden_1_0.ring").getUint16(RingLayout.HeaderOffset.abiMinor, true), 0)
   })
 
   it("inspection shows what they are", () => {
@@ -193,12 +217,14 @@ describe("golden segments", { timeout: 120_000 }, () => {
       })
     })
     assert.strictEqual(trades.at(-1).price, null)
+    assert.notProperty(trades.at(-1), "replay")
     assert.deepInclude(read("golden_quotes", 4)[3], {
       type: "Quote",
       bid_price: 3003,
       ask_count: null,
       action: "A",
-      bid_publisher: 33
+      bid_publisher: 33,
+      replay: true
     })
   })
 

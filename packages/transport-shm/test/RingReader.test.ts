@@ -6,6 +6,7 @@ import {
   type Instrument,
   type QuoteBatch,
   QuoteLayout,
+  type Repaired,
   type SubscriptionEvent,
   TradeBatch
 } from "@data-manager/core"
@@ -556,6 +557,30 @@ describe("what a reader asks for", { timeout: 120_000 }, () => {
       .map((event) => event.gap)
     assert.deepStrictEqual(gaps, [gap, { ...gap, symbols: undefined, rows: undefined, cause: "disk-full" }])
     local.close()
+  })
+
+  it("repairs of gaps, also in rings of quotes", () => {
+    for (const kind of ["trades", "quotes"] as const) {
+      const local = new RingWriter({ dir: place.dir, name: "t", kind, capacity: 256 })
+      const from = reader({ kind })
+      if (kind === "trades") local.publish(trades(contextOf(4), 4, 0, 4))
+      else local.publish(quotes(contextOf(4), 4, 0, 4))
+      const repaired: Repaired = {
+        _tag: "Repaired",
+        dataset: "BINANCE.SPOT",
+        schema: kind === "trades" ? "trades" : "mbp-1",
+        symbols: ["BINANCE.SPOT:SYM2"],
+        range: { start: 5n, end: 9n },
+        rows: 3n
+      }
+      local.publishRepaired(repaired)
+      local.publishRepaired({ ...repaired, symbols: undefined, rows: 0n })
+      // Nobody has heard of this one.
+      local.publishRepaired({ ...repaired, symbols: ["BINANCE.SPOT:OTHER"] })
+      const told = from.poll().flatMap((event) => (event._tag === "Repaired" ? [event.repaired] : []))
+      assert.deepStrictEqual(told, [repaired, { ...repaired, symbols: undefined, rows: 0n }])
+      local.close()
+    }
   })
 
   it("quotes have a ring of their own, and every column of them comes back", () => {

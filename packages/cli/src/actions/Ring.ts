@@ -57,6 +57,14 @@ const inspectionJson = (ring: Inspection): unknown => {
     durable: `${header.durableSeq}`,
     rows_per_second: ring.rate === undefined ? null : Math.round(ring.rate),
     epochs: header.epochs.map(({ epoch, firstSeq }) => ({ epoch: `${epoch}`, first: `${firstSeq}` })),
+    replays: ring.replays.map(({ cause, first, last, range, speed }) => ({
+      cause,
+      start: iso(range.start),
+      end: iso(range.end),
+      speed: speed === 0 ? "max" : speed,
+      first: `${first}`,
+      last: last === undefined ? null : `${last}`
+    })),
     segment: header.uuid,
     previous_segment: header.previousUuid,
     boot: header.bootId,
@@ -100,6 +108,11 @@ const producerText = (ring: Inspection): string => {
   return `none: process ${header.producerPid}, generation ${header.epoch}, died; last heartbeat ${short(nanos(header.heartbeatTimeMs))}`
 }
 
+const stretchText = ({ cause, first, last, range }: Inspection["replays"][number]): string => {
+  const where = last === undefined ? `from ${grouped(first)} on` : `${grouped(first)} to ${grouped(last)}`
+  return `${where}: ${cause} of ${short(range.start)} to ${short(range.end)}`
+}
+
 const headerFacts = (ring: Inspection): ReadonlyArray<readonly [string, string]> => {
   const { header } = ring
   const held = Math.min(header.capacity, header.writeSeq - header.baseSeq)
@@ -115,7 +128,8 @@ const headerFacts = (ring: Inspection): ReadonlyArray<readonly [string, string]>
     [
       "generations",
       header.epochs.map(({ epoch, firstSeq }) => `${epoch} from ${grouped(firstSeq)}`).join(", ")
-    ]
+    ],
+    ...ring.replays.map((stretch) => ["replay", stretchText(stretch)] as const)
   ]
 }
 

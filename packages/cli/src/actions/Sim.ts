@@ -1,17 +1,21 @@
 /** Runs a simulator until it is interrupted. */
+import { closeSync, openSync, writeSync } from "node:fs"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { UnixNanos } from "@data-manager/core"
 import {
   addFile,
-  type Catalogue,
+  Catalogue,
   CatalogueBuilder,
   DatabentoSimulator,
+  EndlessMarket,
+  type SentStretch,
   type SimulatorError,
   SyntheticMarket
 } from "@data-manager/providers-databento/simulator"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, type Scope } from "effect"
+import { Clock, Effect, Schedule, type Scope } from "effect"
 import type { Action } from "../Action.ts"
 import { CommandError } from "../ExitCode.ts"
 import { expand } from "../FilePattern.ts"
@@ -26,6 +30,11 @@ interface Options {
   readonly data: ReadonlyArray<string>
   readonly synthetic: boolean
   readonly trades: number | undefined
+  readonly symbols: number | undefined
+  readonly seed: number | undefined
+  readonly endless: boolean
+  readonly since: bigint | undefined
+  readonly record: string | undefined
   readonly rate: number | undefined
   readonly liveFrom: bigint | undefined
   readonly key: string | undefined
@@ -48,13 +57,52 @@ const loadCatalogue = (options: Options, cwd: string): Effect.Effect<Catalogue, 
       )
     if (options.synthetic || options.data.length === 0)
       yield* Effect.try({
-        try: () => builder.addSynthetic(new SyntheticMarket({ trades: options.trades ?? defaultTrades })),
+        try: () => {
+          const { seed, symbols, trades = defaultTrades } = options
+          return builder.addSynthetic(new SyntheticMarket({ trades, symbols, seed }))
+        },
         catch: (cause) => new CommandError({ message: `sim databento: ${problemText(cause)}` })
       })
     const catalogue = builder.build()
     if (catalogue.datasets.size === 0)
       return yield* new CommandError({ message: "sim databento: there is no market data in these files" })
     return catalogue
+  })
+
+const endlessRate = 1000
+
+/** The endless market that was asked for, where one was. */
+const endlessMarket = (options: Options): Effect.Effect<EndlessMarket | undefined, CommandError> =>
+  Effect.gen(function* () {
+    const { data, endless, rate = endlessRate, record, seed, since, symbols, trades } = options
+    const refused = (detail: string) => new CommandError({ message: `sim databento: ${detail}` })
+    if (!endless)
+      return record === undefined && since === undefined
+        ? undefined
+        : yield* refused("--record and --since are for --endless")
+    if (options.synthetic || data.length > 0 || trades !== undefined || options.liveFrom !== undefined)
+      return yield* refused("--endless goes without --synthetic, --data, --trades and --live-from")
+    const begin = since ?? (yield* Clock.currentTimeNanos)
+    return yield* Effect.try({
+      try: () => new EndlessMarket({ rate, seed, symbols, since: begin }),
+      catch: (cause) => refused(problemText(cause))
+    })
+  })
+
+/** Writes stretches to a file as they are sent; what an earlier run wrote stays. */
+const recorder = (path: string): Effect.Effect<(sent: SentStretch) => void, CommandError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const file = yield* Effect.acquireRelease(
+      Effect.try({ try: () => openSync(path, "a"), catch: fileProblem(path) }),
+      (open) => Effect.sync(() => closeSync(open))
+    )
+    const lines: Array<string> = []
+    const write = Effect.sync(() => void (lines.length > 0 && writeSync(file, lines.splice(0).join(""))))
+    yield* Effect.addFinalizer(() => write)
+    yield* Effect.forkScoped(Effect.repeat(write, Schedule.spaced("100 millis")))
+    return ({ row, rows, session }) => {
+      lines.push(`${session} ${row} ${rows} ${process.hrtime.bigint()}\n`)
+    }
   })
 
 /** The authority in a file that is removed at the end. */
@@ -77,21 +125,41 @@ const summary = (catalogue: Catalogue): string =>
     })
     .join("\n")
 
+const endlessSummary = ({ day, step }: EndlessMarket): string =>
+  `${day.dataset}: ${plural(day.instruments.length, "symbol")}; a trade every ${step} ns, for ever`
+
+/** What makes the same market again. */
+const told = ({ day, since }: EndlessMarket, { rate = endlessRate, seed = 1 }: Options) => ({
+  dataset: day.dataset,
+  symbols: day.instruments.length,
+  seed,
+  rate,
+  since: UnixNanos.toIso(since)
+})
+
 export const simDatabento = (session: Session, options: Options): Action =>
   Effect.scoped(
     Effect.gen(function* () {
-      const catalogue = yield* loadCatalogue(options, session.cwd)
+      const endless = yield* endlessMarket(options)
+      const catalogue =
+        endless === undefined
+          ? yield* loadCatalogue(options, session.cwd)
+          : new Catalogue([endless.dataset()])
+      const onSent = options.record === undefined ? undefined : yield* recorder(options.record)
       const simulator = yield* DatabentoSimulator.make({
         catalogue,
         key: options.key,
-        live: { port: options.livePort, rate: options.rate, liveFrom: options.liveFrom },
+        live: { port: options.livePort, rate: options.rate, liveFrom: options.liveFrom, onSent },
         http: { port: options.httpPort },
         tls: options.tls
       }).pipe(Effect.mapError(commandError))
       const { live, http, key, authority } = simulator
       const ca_file = authority === undefined ? null : yield* authorityFile(authority)
-      yield* Output.note(summary(catalogue))
-      yield* Output.writeLine(JSON.stringify({ live_port: live.port, http_port: http.port, key, ca_file }))
+      const ready = { live_port: live.port, http_port: http.port, key, ca_file }
+      yield* Output.note(endless === undefined ? summary(catalogue) : endlessSummary(endless))
+      yield* Output.writeLine(
+        JSON.stringify(endless === undefined ? ready : { ...ready, ...told(endless, options) })
+      )
       return yield* Effect.never
     })
   )

@@ -71,7 +71,8 @@ const ringLayer = Effect.fnUntraced(function* (session: Session, { config }: Con
 })
 
 const serviceLayer = (session: Session, loaded: ConfigFile.LoadedConfig) => {
-  const { spool } = loaded.config
+  const { health, spool } = loaded.config
+  const isWatched = health.freshnessSeconds > 0 && health.symbolSilenceFactor > 0
   const folder = spoolFolder(loaded, session)
   return LiveService.layer<ConfigError | ProviderError>({
     instance: randomUUID(),
@@ -83,7 +84,11 @@ const serviceLayer = (session: Session, loaded: ConfigFile.LoadedConfig) => {
       fsyncInterval: spool.fsyncIntervalMs
     },
     providers: (register) => Providers.makeAll(session, loaded, register),
-    defaultSchemas: schemasOf(loaded.config)
+    defaultSchemas: schemasOf(loaded.config),
+    reload: `${loaded.config.realtime.reloadWindowMinutes} minutes`,
+    freshness: isWatched
+      ? { quiet: `${health.freshnessSeconds} seconds`, factor: health.symbolSilenceFactor }
+      : undefined
   }).pipe(Layer.provide(NodeServices.layer))
 }
 
@@ -128,7 +133,7 @@ const run = Effect.fnUntraced(function* ({ level, loaded, place, session, symbol
   const ring = yield* ringLayer(session, loaded)
   const service = serviceLayer(session, loaded).pipe(Layer.provide(ring))
   const control = ServiceControl.layer(session, loaded, place, level)
-  const beside = ServiceSchedule.layer(session, loaded)
+  const beside = ServiceSchedule.layer(session, loaded).pipe(Layer.provide(ring), Layer.provide(service))
   const work = Effect.gen(function* () {
     const { failure } = yield* LiveService.LiveService
     yield* Output.note("dm: collecting; Ctrl-C or SIGTERM ends it")

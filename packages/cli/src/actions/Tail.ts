@@ -3,6 +3,7 @@ import {
   AllSymbols,
   type Decimal,
   type QuoteBatch,
+  type ReplayMark,
   type StartPosition,
   type SubscriptionEvent,
   type SubscriptionKind,
@@ -56,11 +57,20 @@ const kindOf = (options: Options): SubscriptionKind => {
   }
 }
 
+/** What is played back, in words. */
+const replayText = ({ cause, range, speed }: ReplayMark): string =>
+  cause === "reload"
+    ? `rows put back into the ring, from ${short(range.start)} to ${short(range.end)}`
+    : `replay of ${short(range.start)} to ${short(range.end)}, ${speed === 0 ? "as fast as possible" : `${speed}x`}`
+
 /** An event that is no row, in words. */
 const toldText = (event: Told): string => {
   switch (event._tag) {
     case "Snapshot":
-      return `${plural(event.batch.length, "newest row")} of ${event.symbol}${event.complete ? "" : ": the ring holds no more"}`
+      return (
+        `${plural(event.batch.length, "newest row")} of ${event.symbol}${event.complete ? "" : ": the ring holds no more"}` +
+        (event.replayed === undefined ? "" : `; ${grouped(event.replayed)} of them replayed`)
+      )
     case "Lost":
       return `lost ${plural(event.to - event.from, "row")}, positions ${grouped(event.from)} to ${grouped(event.to - 1n)}: ${event.cause === "overrun" ? "this reader was too slow" : "older than what the ring holds"}`
     case "Gap": {
@@ -68,6 +78,11 @@ const toldText = (event: Told): string => {
       const what = symbols === undefined ? dataset : symbols.join(", ")
       const many = rows === undefined ? "rows" : plural(rows, "row")
       return `gap before the ring: ${many} of ${what} from ${short(range.start)} to ${short(range.end)} (${cause})`
+    }
+    case "Repaired": {
+      const { dataset, symbols, rows, range } = event.repaired
+      const what = symbols === undefined ? dataset : symbols.join(", ")
+      return `repaired: ${what} from ${short(range.start)} to ${short(range.end)} is in the store, ${plural(rows, "new row")}`
     }
     case "ProducerLost":
       return `the producer ${event.cause === "closed" ? "closed the ring" : "died"}; waiting for the next one`
@@ -83,7 +98,8 @@ const toldJson = (event: Told): unknown => {
         event: "snapshot",
         symbol: event.symbol,
         rows: event.batch.length,
-        complete: event.complete
+        complete: event.complete,
+        replayed: event.replayed ?? 0
       }
     case "Lost":
       return { event: "lost", from: `${event.from}`, to: `${event.to}`, cause: event.cause }
@@ -101,10 +117,36 @@ const toldJson = (event: Told): unknown => {
         cause
       }
     }
+    case "Repaired": {
+      const iso = isoFormatter()
+      const { dataset, schema, symbols, range, rows } = event.repaired
+      return {
+        event: "repaired",
+        dataset,
+        schema,
+        symbols: symbols ?? null,
+        start: iso(range.start),
+        end: iso(range.end),
+        rows: `${rows}`
+      }
+    }
     case "ProducerLost":
       return { event: "producer_lost", cause: event.cause }
     case "ProducerRestarted":
       return { event: "producer_restarted", epoch: `${event.epoch}`, position: `${event.position}` }
+  }
+}
+
+const markJson = (mark: ReplayMark | undefined): unknown => {
+  if (mark === undefined) return { event: "live" }
+  const iso = isoFormatter()
+  const { cause, range, speed } = mark
+  return {
+    event: "replay",
+    cause,
+    start: iso(range.start),
+    end: iso(range.end),
+    speed: speed === 0 ? "max" : speed
   }
 }
 
@@ -113,6 +155,9 @@ class TailPrinter {
   #left: number
   readonly #rows: (batch: RowBatch, rows: number) => ReadonlyArray<string>
   readonly #told: (event: Told) => string
+  readonly #marked: (mark: ReplayMark | undefined) => string
+  /** Whether the rows before were a replay; they were live as long as nothing is said. */
+  #replay: ReplayMark | undefined
 
   constructor(kind: "trades" | "quotes", session: Session, limit: number) {
     this.#left = limit
@@ -120,9 +165,11 @@ class TailPrinter {
       const { json } = rowWriter(kind) as RowWriter<RowBatch>
       this.#rows = (batch, rows) => Array.from({ length: rows }, (_, i) => json(batch, i))
       this.#told = (event) => JSON.stringify(toldJson(event))
+      this.#marked = (mark) => JSON.stringify(markJson(mark))
     } else {
       this.#rows = rowLines(session.out)
       this.#told = (event) => session.out.yellow(`-- ${toldText(event)}`)
+      this.#marked = (mark) => session.out.yellow(`-- ${mark === undefined ? "live rows" : replayText(mark)}`)
     }
   }
 
@@ -136,7 +183,15 @@ class TailPrinter {
     const batch = event.batch as RowBatch
     const rows = Math.min(batch.length, this.#left)
     this.#left -= rows
-    return rows === 0 ? told : [...told, ...this.#rows(batch, rows)]
+    if (rows === 0) return told
+    return [...told, ...(event._tag === "Batch" ? this.#mark(batch) : []), ...this.#rows(batch, rows)]
+  }
+
+  /** Where rows that are a replay begin, and live ones after them. */
+  #mark({ context: { replay } }: RowBatch): ReadonlyArray<string> {
+    if (replay === this.#replay) return []
+    this.#replay = replay
+    return [this.#marked(replay)]
   }
 }
 

@@ -17,6 +17,7 @@ import { UNDEF_TIMESTAMP } from "../dbn/Sentinel.ts"
 import { stypeFromCode } from "../dbn/SType.ts"
 import { symbolIntervals } from "../dbn/SymbolMap.ts"
 import { barTable } from "./BarTable.ts"
+import type { EndlessMarket } from "./EndlessMarket.ts"
 import { entryOf } from "./MapEntry.ts"
 import { type RecordTable, RecordTableBuilder } from "./RecordTable.ts"
 import { SimulatorError } from "./SimulatorError.ts"
@@ -37,13 +38,17 @@ export class SimulatedDataset {
   /** Available range, ns since the epoch, end exclusive. */
   readonly start: bigint
   readonly end: bigint
+  /** Where its live trades come from, instead of the tables. */
+  readonly endless: EndlessMarket | undefined
 
   constructor(
     name: string,
     tables: ReadonlyMap<KnownSchema, RecordTable>,
     symbols: SymbolDirectory,
-    range: { readonly start: bigint; readonly end: bigint }
+    range: { readonly start: bigint; readonly end: bigint },
+    endless?: EndlessMarket
   ) {
+    this.endless = endless
     this.name = name
     this.tables = tables
     this.symbols = symbols

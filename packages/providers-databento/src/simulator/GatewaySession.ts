@@ -16,6 +16,7 @@ import { ErrorCode, SystemCode } from "../GatewayCode.ts"
 import { bookSnapshot } from "./BookSnapshot.ts"
 import type { Catalogue, SimulatedDataset } from "./Catalogue.ts"
 import { isAuthentic } from "./ChallengeCheck.ts"
+import { EndlessFeed } from "./EndlessFeed.ts"
 import { LineBuffer, type LineFields, parseLine } from "./GatewayLine.ts"
 import { GatewayOutput } from "./GatewayOutput.ts"
 import { GatewayRecords, isFatal, type MappedSymbol } from "./GatewayRecord.ts"
@@ -51,6 +52,15 @@ export interface SessionInit {
   readonly isExcess: boolean
   /** Real time, ns. */
   readonly now: bigint
+  /** Told of each stretch of an endless market as it is sent. */
+  readonly onSent?: ((sent: SentStretch) => void) | undefined
+}
+
+/** Rows of an endless market that a session was sent: `[row, row + rows)`, as far as it asked for their instruments. */
+export interface SentStretch {
+  readonly session: string
+  readonly row: number
+  readonly rows: number
 }
 
 /** How the connection goes on. */
@@ -77,6 +87,8 @@ const MAX_BUFFERED = 1 << 20
 /** Requests per second; more wait. */
 const REQUESTS_PER_SECOND = 10
 const PACE_MILLIS = 5
+/** Time between two writes of an endless market. */
+const ENDLESS_PACE_MILLIS = 1
 /** Symbols of one request, all its lines together. */
 const MAX_SYMBOLS = 1_000_000
 /** Schemas whose records a slow reader loses; the others are only warned about. */
@@ -108,6 +120,9 @@ export class GatewaySession {
   #requests: Array<Subscription | LineProblem> = []
   #unfinished: Subscription | undefined
   #replay: ReplayFeed | undefined
+  #endless: EndlessFeed | undefined
+  /** Row at which a replay of the endless market is over; undefined where none was asked for, or it is. */
+  #endlessReplay: number | undefined
   #isStalled = false
   #inputEnded = false
   #extraWords = 0
@@ -270,7 +285,7 @@ export class GatewaySession {
     const dataset = this.#dataset as SimulatedDataset
     const options = this.#options as SessionOptions
     this.#phase = "streaming"
-    this.#joined = this.#init.market.now(dataset)
+    this.#joined = dataset.endless === undefined ? this.#init.market.now(dataset) : this.#now
     this.#clock = this.#joined
     this.#clockSet = this.#now
     if (options.isZstd) this.#out.compress()
@@ -280,6 +295,10 @@ export class GatewaySession {
         this.#init.version
       )
     )
+    if (dataset.endless !== undefined && options.tsOut) {
+      this.#error(ErrorCode.invalidSubscription, "An endless market sends no ts_out")
+      return
+    }
     const replays: Array<ReplayRequest> = []
     for (const request of this.#requests) {
       const resolved = this.#request(request, false)
@@ -287,6 +306,7 @@ export class GatewaySession {
       if (resolved === undefined || request instanceof LineProblem || request.start === undefined) continue
       const oldest = this.#joined - REPLAY_NANOS
       const start = request.start < oldest ? oldest : request.start
+      if (this.#replayEndless(request.schema, start)) continue
       replays.push({ schema: request.schema, start, filter: resolved.filter })
     }
     this.#requests = []
@@ -341,6 +361,10 @@ export class GatewaySession {
   }
 
   #listen(dataset: SimulatedDataset, schema: KnownSchema, filter: InstrumentFilter, isLate: boolean): void {
+    if (dataset.endless !== undefined && schema === "trades") {
+      this.#endless ??= new EndlessFeed(dataset.endless, dataset.endless.firstAt(this.#joined))
+      this.#endless.add(filter)
+    }
     const table = this.#table(dataset, schema)
     if (table === undefined) return
     // During a replay the clock is behind the moment from which on records are live.
@@ -396,6 +420,49 @@ export class GatewaySession {
   }
 
   // -----------------------------------------------------------------------------------------------------------------
+  // Endless market
+
+  /** Goes back to a time; false where the schema has no endless market. */
+  #replayEndless(schema: KnownSchema, start: bigint): boolean {
+    const feed = this.#endless
+    if (feed === undefined || schema !== "trades") return false
+    this.#endlessReplay = feed.market.firstAt(this.#joined)
+    feed.row = Math.min(feed.row, feed.market.firstAt(start))
+    return true
+  }
+
+  /** Sends what has happened by now; milliseconds until it is worth looking again. A slow reader is sent all of it, later. */
+  #streamEndless(feed: EndlessFeed, buffered: number): number | undefined {
+    if (buffered >= MAX_BUFFERED) return undefined
+    const now = feed.market.firstAt(this.#now)
+    while (this.#out.length < STEP_BYTES) {
+      if (this.#strikeDue()) {
+        if (this.#end !== "open" || this.#isStalled) return undefined
+        continue
+      }
+      if (feed.row >= (this.#endlessReplay ?? Number.POSITIVE_INFINITY)) {
+        this.#endlessReplay = undefined
+        this.#system(SystemCode.replayCompleted, "Finished trades replay")
+      }
+      const until = (this.#timed[0]?.afterRecords ?? Number.POSITIVE_INFINITY) - this.#sent
+      const limit = Math.min(until, (this.#endlessReplay ?? now) - feed.row)
+      if (limit <= 0) break
+      this.#sendEndless(feed, limit)
+    }
+    return this.#afterEmit(this.#out.length < STEP_BYTES ? ENDLESS_PACE_MILLIS : 0)
+  }
+
+  #sendEndless(feed: EndlessFeed, limit: number): void {
+    const { onSent, sessionId } = this.#init
+    const { row } = feed
+    const { bytes, records, rows } = feed.take(limit)
+    if (records > 0) this.#out.bytes(bytes)
+    this.#sent += records
+    this.#advance(feed.market.timeOf(row + rows - 1))
+    onSent?.({ session: sessionId, row, rows })
+  }
+
+  // -----------------------------------------------------------------------------------------------------------------
   // Records
 
   /** Sends what is due; milliseconds until more will be. */
@@ -407,6 +474,7 @@ export class GatewaySession {
       this.#finishReplays(replay)
       return this.#afterEmit(this.#replay === undefined ? 0 : undefined)
     }
+    if (this.#endless !== undefined) return this.#streamEndless(this.#endless, buffered)
     this.#liveSince ??= this.#now
     const due = this.#due()
     if (buffered >= MAX_BUFFERED) return this.#fallBehind(due)

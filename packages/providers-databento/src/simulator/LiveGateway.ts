@@ -4,7 +4,7 @@ import { Clock, Effect, FiberSet, Latch, type Scope } from "effect"
 import type { DbnVersion } from "../dbn/Layout.ts"
 import type { Catalogue } from "./Catalogue.ts"
 import { newChallenge } from "./ChallengeCheck.ts"
-import { GatewaySession } from "./GatewaySession.ts"
+import { GatewaySession, type SentStretch } from "./GatewaySession.ts"
 import { listen } from "./Listener.ts"
 import { faultOf, type LiveFault, LiveFaults } from "./LiveFault.ts"
 import { type MarketClock, PrivateMarket, SharedMarket } from "./MarketClock.ts"
@@ -31,6 +31,8 @@ export interface LiveGatewayOptions {
   readonly connectionsPerSecond?: number | undefined
   /** Sessions at a time; more get error 3. Default 10. */
   readonly maxSessions?: number | undefined
+  /** Told of each stretch of an endless market as it is sent. */
+  readonly onSent?: ((sent: SentStretch) => void) | undefined
 }
 
 /** A running gateway. */
@@ -91,6 +93,7 @@ export const makeLiveGateway = (
         version: options.version ?? 3,
         atEnd: options.atEnd ?? "idle",
         faults: own,
+        onSent: options.onSent,
         isExcess: sessions > (options.maxSessions ?? 10),
         now
       })

@@ -48,6 +48,9 @@ const QUOTE_WORDS = 20
 /** Trading hours: 14:30 to 21:00 UTC. */
 const SESSION_START = 14.5 * 3600 * 1e9
 const SESSION_NANOS = 6.5 * 3600 * 1e9
+/** How much later than at the venue of this place among the publishers its records are received, ns: one value per venue keeps its event times in order. */
+export const venueLatency = (venue: number): number => 35_000 + 61_803 * venue
+
 /** Trades of the burst, as nanoseconds behind the first: equal ones, neighbours, all in one microsecond. */
 const BURST_OFFSETS = [0, 0, 0, 1, 1, 7, 120, 120, 120, 450, 451, 451, 700, 700, 998, 999]
 const FIRST_INSTRUMENT = 10_001
@@ -283,8 +286,7 @@ class Walk {
     this.#rows = rows
     this.#ticks = Int32Array.from(market.instruments, (instrument) => instrument.openTicks)
     this.#sequences = Uint32Array.from(market.publishers, (_, i) => 1000 * (i + 1))
-    // One latency per venue keeps the event times of each venue in order.
-    this.#latencies = market.publishers.map((_, i) => 35_000 + 61_803 * i)
+    this.#latencies = market.publishers.map((_, i) => venueLatency(i))
     const midnight = BigInt(day) * NANOS_PER_DAY
     this.#dayLow = Number(midnight & 0xffffffffn)
     this.#dayHigh = Number(midnight >> 32n)

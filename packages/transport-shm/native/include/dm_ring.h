@@ -1,5 +1,5 @@
 /*
- * dm_ring.h - shared-memory ring of market data: contract, layout and reader. ABI 1.0.
+ * dm_ring.h - shared-memory ring of market data: contract, layout and reader. ABI 1.1.
  *
  * CONTRACT
  *   One producer process, any number of reader processes on one host. Little-endian, 64-bit, POSIX shared files.
@@ -26,10 +26,13 @@
  *   Producer, per record: stamp = ~0; release fence; payload; stamp = seq + 1 (release); dictionary last_seq (release).
  *   Per batch: write_seq (release); full fence; for every armed reader: take its flag, write one byte to its FIFO.
  *   Reader: write_seq (acquire); per slot: stamp (acquire) == seq + 1, copy, acquire fence, stamp again equal.
+ *   Replay: rows that are not live stand in *stretches* of sequences. The producer opens one (end_seq all ones, then number
+ *     and replay_count with release) before the first row, and closes it (end_seq, release) before the next live one.
  *   Sleeping: set own bit in `armed` (seq_cst), read write_seq again, sleep only if there is still nothing.
  *
  * VERSIONS
  *   A reader refuses another major version and accepts a higher minor one: minors only add meaning to zero bytes.
+ *   1.1: stretches of replay. To readers of 1.0 their rows are rows like all others.
  *
  * SAFETY
  *   Everything read from a file is checked before use; identity fields are copied once. A file may lie, but it cannot
@@ -55,7 +58,7 @@
 #define DM_MAGIC 0x3130474e49524d44ull /* "DMRING01" */
 #define DM_CTL_MAGIC 0x31304c54434d44ull /* "DMCTL01" */
 #define DM_ABI_MAJOR 1
-#define DM_ABI_MINOR 0
+#define DM_ABI_MINOR 1
 #define DM_HEADER_BYTES 4096u
 #define DM_DICT_ENTRY 192u
 #define DM_DICT_MAX 65535u /* index 65535 means "all instruments" in control records */
@@ -64,12 +67,14 @@
 #define DM_MAX_CAPACITY (1u << 24) /* the back distance has 24 bits */
 #define DM_TIME_ENTRY 24u
 #define DM_EPOCHS 16u
+#define DM_REPLAYS 16u
 #define DM_BUSY UINT64_MAX
 #define DM_ALL_INSTRUMENTS 65535u
 
 enum { DM_SCHEMA_TRADES = 1, DM_SCHEMA_QUOTES = 2 };
 enum { DM_INIT = 0, DM_LIVE = 1, DM_CLOSED = 2, DM_RETIRED = 3 };
 enum { DM_KIND_ROW = 1, DM_KIND_TEXT = 2, DM_KIND_CONTROL = 3 };
+enum { DM_REPLAY_WINDOW = 1, DM_REPLAY_RELOAD = 2 }; /* a window of the store on demand; put back into an empty ring */
 enum { DM_ENTRY_INSTRUMENT = 1, DM_ENTRY_PUBLISHER = 2 };
 
 /* Slots are words to the copying loops and structures to everybody else. */
@@ -96,6 +101,16 @@ enum {
 /* ------------------------------------------------------------------------------------------------ layout */
 
 typedef struct dm_epoch { uint64_t epoch, first_seq; } dm_epoch;
+
+/* Records [first_seq, end_seq) are a replay of stored rows. */
+typedef struct DM_ALIAS dm_replay {
+  uint64_t number;             /*  0 of this stretch, from 1; 0: being written */
+  uint64_t first_seq, end_seq; /*  8 end: all ones while it goes on */
+  int64_t start, end;          /* 24 the time that is replayed, ns, half-open */
+  uint32_t speed_milli;        /* 40 thousandths of real time; 0: as fast as possible */
+  uint32_t cause;              /* 44 DM_REPLAY_* */
+  uint8_t reserved[16];
+} dm_replay;
 
 typedef struct DM_ALIAS dm_header {
   uint64_t magic;                 /*   0 stored last, with release */
@@ -132,7 +147,11 @@ typedef struct DM_ALIAS dm_header {
   uint8_t pad4[120];
   dm_epoch epochs[DM_EPOCHS];     /* 512 generation e stands at e % 16 */
   uint8_t prev_uuid[16];          /* 768 the segment this one continues; zero: none */
-  uint8_t pad5[3312];
+  uint8_t pad5[112];
+  uint64_t replay_count;          /* 896 stretches so far, stored with release */
+  uint8_t pad6[120];
+  dm_replay replays[DM_REPLAYS];  /* 1024 stretch n stands at n % 16; older ones are forgotten */
+  uint8_t pad7[2048];
 } dm_header;
 
 typedef struct DM_ALIAS dm_time_entry { uint64_t stamp, seq, publish_ns; } dm_time_entry; /* stamp as in slots, of its own count */
@@ -186,6 +205,7 @@ typedef struct DM_ALIAS dm_quote {
   dm_tail tail;                            /* 112 */
 } dm_quote;
 
+#define DM_GAP_REPAIRED 128u
 /* DM_KIND_TEXT: bytes 8..47 of the slot are the next 40 bytes of a text id; tail.flags counts the used ones.
    DM_KIND_CONTROL, a gap upstream of the ring: */
 typedef struct DM_ALIAS dm_gap_record {
@@ -193,7 +213,8 @@ typedef struct DM_ALIAS dm_gap_record {
   int64_t start, end;   /* ns, half-open, on the index clock of the schema */
   int64_t rows;         /* -1: unknown */
   char dataset[16];
-  /* tail: instrument or 65535, publisher = market schema code, flags = cause code */
+  /* tail: instrument or 65535, publisher = market schema code, flags = cause code; DM_GAP_REPAIRED instead of a cause: the
+     time was lost and is in the store now, `rows` were added to it */
 } dm_gap_record;
 
 #define DM_MAX_READERS 128u
@@ -231,7 +252,8 @@ DM_PIN(dm_header, segment_uuid, 72); DM_PIN(dm_header, time_off, 88); DM_PIN(dm_
 DM_PIN(dm_header, header_crc, 120); DM_PIN(dm_header, write_seq, 128); DM_PIN(dm_header, durable_seq, 192);
 DM_PIN(dm_header, heartbeat_ns, 256); DM_PIN(dm_header, state, 268); DM_PIN(dm_header, boot_id, 280);
 DM_PIN(dm_header, wall_ns, 296); DM_PIN(dm_header, dict_count, 384); DM_PIN(dm_header, epochs, 512);
-DM_PIN(dm_header, prev_uuid, 768); DM_PIN(dm_dict_entry, native_id, 64); DM_PIN(dm_dict_entry, context, 72);
+DM_PIN(dm_header, prev_uuid, 768); DM_PIN(dm_header, replay_count, 896);
+DM_PIN(dm_header, replays, 1024); DM_PIN(dm_replay, start, 24); DM_PIN(dm_replay, cause, 44); DM_PIN(dm_dict_entry, native_id, 64); DM_PIN(dm_dict_entry, context, 72);
 DM_PIN(dm_dict_entry, symbol_length, 78); DM_PIN(dm_dict_entry, text, 80);
 DM_PIN(dm_trade, trade_key, 40); DM_PIN(dm_trade, tail, 48); DM_PIN(dm_quote, bid_count, 80);
 DM_PIN(dm_quote, schema, 92); DM_PIN(dm_quote, tail, 112); DM_PIN(dm_tail, ts_in_delta, 4);
@@ -239,6 +261,7 @@ DM_PIN(dm_tail, kind, 10); DM_PIN(dm_tail, back, 12); DM_PIN(dm_gap_record, data
 DM_PIN(dm_reader_row, pid, 48); DM_PIN(dm_reader_row, name, 80); DM_PIN(dm_ctl_header, armed, 128);
 DM_PIN(dm_ctl_header, blocking, 256);
 _Static_assert(sizeof(dm_header) == DM_HEADER_BYTES, "header");
+_Static_assert(sizeof(dm_replay) == 64, "replay");
 _Static_assert(sizeof(dm_dict_entry) == DM_DICT_ENTRY, "dictionary entry");
 _Static_assert(sizeof(dm_trade) == 64 && sizeof(dm_quote) == 128 && sizeof(dm_tail) == 16, "slots");
 _Static_assert(sizeof(dm_reader_row) == 128 && sizeof(dm_ctl_header) == 512, "ctl");
@@ -398,6 +421,40 @@ static inline dm_tail *dm_row_tail(void *row, uint32_t record_size) {
   return (dm_tail *)(void *)((uint8_t *)row + record_size - sizeof(dm_tail));
 }
 
+/* Copies stretch `number`; 0: it is forgotten, or was never. */
+static inline int dm_ring_replay(const dm_ring *r, uint64_t number, dm_replay *out) {
+  const dm_replay *e = &r->header->replays[number % DM_REPLAYS];
+  if (number == 0 || dm_load_acquire(&e->number) != number) return 0;
+  out->number = number;
+  out->first_seq = dm_load(&e->first_seq);
+  out->end_seq = dm_load(&e->end_seq);
+  out->start = dm_load(&e->start);
+  out->end = dm_load(&e->end);
+  out->speed_milli = dm_load(&e->speed_milli);
+  out->cause = dm_load(&e->cause);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return dm_load(&e->number) == number;
+}
+
+/* The number of the stretch that record `seq` stands in, 0: it is live. The answer holds up to `*edge`, which is behind seq.
+   Read write_seq (acquire) first, and ask for records before it alone. Records from before the last DM_REPLAYS stretches may
+   be of one that is forgotten: they count as of the one before these. */
+static inline uint64_t dm_ring_replay_at(const dm_ring *r, uint64_t seq, uint64_t *edge) {
+  uint64_t count = dm_load_acquire(&r->header->replay_count);
+  *edge = UINT64_MAX;
+  for (uint64_t n = count, left = DM_REPLAYS; n > 0 && left > 0; n--, left--) {
+    dm_replay e;
+    if (!dm_ring_replay(r, n, &e)) continue;
+    if (e.first_seq <= seq && seq < e.end_seq) {
+      *edge = e.end_seq;
+      return n;
+    }
+    if (e.first_seq > seq && e.first_seq < *edge) *edge = e.first_seq;
+    if (left == 1 && n > 1 && e.first_seq > seq) return n - 1;
+  }
+  return 0;
+}
+
 enum { DM_POLL_EMPTY = 0, DM_POLL_ROWS = 1, DM_POLL_GAP = 2, DM_POLL_DICT = 3, DM_POLL_SCANNED = 4, DM_POLL_EPOCH = 5 };
 
 /* A reader's place. Start with zeroes and `next`; one thread at a time. */
@@ -412,6 +469,7 @@ typedef struct dm_cursor {
   uint32_t known_dict;      /* dictionary entries the caller knows */
   uint32_t watch_dict;      /* 1: stop with DM_POLL_DICT before records that may refer to unknown entries */
   uint32_t scan_limit;      /* records looked at per poll; 0: 65,536 */
+  uint64_t replay;          /* stretch of replay that the rows of the last poll stand in; 0: they are live */
 } dm_cursor;
 
 static inline uint64_t dm_gap_end(const dm_ring *r, uint64_t next) {
@@ -441,7 +499,8 @@ static inline int dm_wanted(const dm_ring *r, const uint64_t *filter, uint64_t s
  *   DM_POLL_EPOCH   the producer restarted: set `until` to the start of the new generation and `epoch` to its number
  *   DM_POLL_SCANNED the scan limit was reached without a wanted row; poll again
  *   DM_E_REWOUND    the file was tampered with
- * A row and the text slots that belong to it are never separated.
+ * A row and the text slots that belong to it are never separated. The rows of a poll are all live or all of one stretch of
+ * replay, which `replay` names.
  */
 static inline int dm_ring_poll(const dm_ring *r, dm_cursor *c, void *out, uint32_t limit, uint32_t *count) {
   *count = 0;
@@ -453,6 +512,12 @@ static inline int dm_ring_poll(const dm_ring *r, dm_cursor *c, void *out, uint32
   if (c->until && c->until < written) written = c->until;
   uint64_t scan = c->scan_limit ? c->scan_limit : 65536;
   uint64_t end = written - c->next > scan ? c->next + scan : written;
+  c->replay = 0;
+  if (dm_load(&r->header->replay_count)) {
+    uint64_t edge;
+    c->replay = dm_ring_replay_at(r, c->next, &edge);
+    if (edge < end) end = edge;
+  }
   uint64_t seq = c->next, suppressed = 0;
   uint8_t *to = (uint8_t *)out;
   uint32_t rows = 0;

@@ -316,6 +316,26 @@ static napi_value mark_durable(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* beginReplay(start, end: bigint ns, speedMilli, cause) */
+static napi_value begin_replay(napi_env env, napi_callback_info info) {
+  napi_value a[4];
+  producer *x = producer_of(env, arguments(env, info, 4, a));
+  int64_t start = 0, end = 0;
+  bool lossless;
+  if (!x) return NULL;
+  if (napi_get_value_bigint_int64(env, a[0], &start, &lossless) != napi_ok ||
+      napi_get_value_bigint_int64(env, a[1], &end, &lossless) != napi_ok)
+    return fail(env, DM_E_ARGUMENT, "beginReplay");
+  dm_producer_replay(&x->p, start, end, u32(env, a[2]), u32(env, a[3]));
+  return NULL;
+}
+
+static napi_value end_replay(napi_env env, napi_callback_info info) {
+  producer *x = producer_of(env, arguments(env, info, 0, NULL));
+  if (x) dm_producer_replay_end(&x->p);
+  return NULL;
+}
+
 static napi_value heartbeat(napi_env env, napi_callback_info info) {
   producer *x = producer_of(env, arguments(env, info, 0, NULL));
   if (x) dm_producer_heartbeat(&x->p);
@@ -377,6 +397,7 @@ static napi_value open_producer(napi_env env, napi_callback_info info) {
   x->control = control_block(env, object, &x->control_ref);
   producer_control(x);
   set(env, object, "takenOver", boolean(env, x->p.taken_over));
+  set_number(env, object, "baseSeq", (double)x->p.ring.base_seq);
   set_number(env, object, "repaired", (double)x->p.repaired);
   set_number(env, object, "capacity", (double)x->p.ring.capacity);
   set_number(env, object, "bytes", (double)x->p.ring.bytes);
@@ -387,6 +408,8 @@ static napi_value open_producer(napi_env env, napi_callback_info info) {
   method(env, object, "bindPublisher", bind_publisher, &x->base);
   method(env, object, "publishGap", publish_gap, &x->base);
   method(env, object, "markDurable", mark_durable, &x->base);
+  method(env, object, "beginReplay", begin_replay, &x->base);
+  method(env, object, "endReplay", end_replay, &x->base);
   method(env, object, "heartbeat", heartbeat, &x->base);
   method(env, object, "connections", connections, &x->base);
   method(env, object, "entries", producer_entries, &x->base);
@@ -541,6 +564,32 @@ static napi_value segment_info(napi_env env, napi_callback_info info) {
   return o;
 }
 
+/* replays(): the stretches of replay that are remembered, newest first; end is -1 while one goes on */
+static napi_value segment_replays(napi_env env, napi_callback_info info) {
+  segment *s = segment_of(env, arguments(env, info, 0, NULL));
+  if (!s) return NULL;
+  napi_value list, o, v;
+  napi_create_array(env, &list);
+  uint64_t count = dm_load_acquire(&s->ring.header->replay_count);
+  uint32_t used = 0;
+  for (uint64_t n = count, left = DM_REPLAYS; n > 0 && left > 0; n--, left--) {
+    dm_replay e;
+    if (!dm_ring_replay(&s->ring, n, &e)) continue;
+    napi_create_object(env, &o);
+    set_number(env, o, "number", (double)n);
+    set_number(env, o, "firstSeq", (double)e.first_seq);
+    set_number(env, o, "endSeq", e.end_seq == UINT64_MAX ? -1 : (double)e.end_seq);
+    napi_create_bigint_int64(env, e.start, &v);
+    set(env, o, "start", v);
+    napi_create_bigint_int64(env, e.end, &v);
+    set(env, o, "end", v);
+    set_number(env, o, "speedMilli", e.speed_milli);
+    set_number(env, o, "cause", e.cause);
+    napi_set_element(env, list, used++, o);
+  }
+  return list;
+}
+
 static napi_value close_segment(napi_env env, napi_callback_info info) {
   segment_close(arguments(env, info, 0, NULL));
   return NULL;
@@ -549,10 +598,11 @@ static napi_value close_segment(napi_env env, napi_callback_info info) {
 /* ------------------------------------------------------------------------------------------------ cursor */
 
 /* Control block of a cursor. C_LIMIT, C_OFFSET and C_ROOM are what JavaScript writes before it polls: how many rows at most,
-   and where in the buffer it gives there is room for how many bytes. C_PLACED: the rows are there already. */
+   and where in the buffer it gives there is room for how many bytes. C_PLACED: the rows are there already. C_REPLAY: the
+   stretch of replay that the rows stand in; of `last` that of the C_REPLAYED oldest ones, the others are live. */
 enum { C_COUNT, C_NEXT, C_WRITTEN, C_GAP_FROM, C_GAP_TO, C_DICT, C_EPOCH, C_LOST, C_GAPS, C_DELIVERED, C_SUPPRESSED, C_STATE,
        C_GROUPS, C_DEMOTED, C_DURABLE, C_CONTROLS, C_CORRUPT, C_COMPLETE, C_STATUS, C_PLACED, C_LIMIT = 20, C_OFFSET, C_ROOM,
-       C_FIRST_GROUP = 24 };
+       C_REPLAY, C_FIRST_GROUP = 24, C_REPLAYED = C_FIRST_GROUP + 2 * MAX_GROUPS };
 
 typedef struct cursor {
   handle base;
@@ -677,6 +727,7 @@ static void cursor_control(cursor *x) {
   c[C_DEMOTED] = x->attached ? dm_load(&x->reader.state->demoted) : 0;
   c[C_DURABLE] = (double)dm_load(&h->durable_seq);
   c[C_CORRUPT] = x->corrupt;
+  c[C_REPLAY] = (double)x->c.replay;
   for (uint32_t g = 0; g < x->group_count; g++) {
     c[C_FIRST_GROUP + 2 * g] = x->group_context[g];
     c[C_FIRST_GROUP + 2 * g + 1] = x->group_rows[g];
@@ -894,8 +945,15 @@ static napi_value cursor_last(napi_env env, napi_callback_info info) {
   uint8_t *found = malloc((size_t)(depth ? depth : 1) * r->record_size);
   if (!found) return fail(env, DM_E_NO_SPACE, "memory");
   int complete = 0;
-  uint32_t rows = dm_ring_last(r, instrument, u64(env, a[1]), found, depth, &complete);
+  uint32_t rows = dm_ring_last(r, instrument, u64(env, a[1]), found, depth, &complete), replayed = 0;
   x->row_count = 0;
+  x->c.replay = 0;
+  for (; replayed < rows; replayed++) {
+    uint64_t edge, seq = ((const dm_trade *)(const void *)(found + (size_t)(rows - 1 - replayed) * r->record_size))->stamp - 1;
+    uint64_t stretch = dm_ring_replay_at(r, seq, &edge);
+    if (!stretch) break;
+    x->c.replay = stretch;
+  }
   for (uint32_t i = rows; i-- > 0 && x->row_count + 4 <= MAX_POLL;) {
     const uint8_t *row = found + (size_t)i * r->record_size;
     memcpy(row_at(x, x->row_count++), row, r->record_size);
@@ -907,6 +965,7 @@ static napi_value cursor_last(napi_env env, napi_callback_info info) {
   group_rows(x);
   cursor_control(x);
   x->control[C_COMPLETE] = complete;
+  x->control[C_REPLAYED] = replayed;
   return number(env, rows);
 }
 
@@ -1088,6 +1147,7 @@ static napi_value open_segment(napi_env env, napi_callback_info info) {
   method(env, object, "oldest", segment_oldest, &s->base);
   method(env, object, "seekTime", segment_seek, &s->base);
   method(env, object, "info", segment_info, &s->base);
+  method(env, object, "replays", segment_replays, &s->base);
   method(env, object, "cursor", open_cursor, &s->base);
   method(env, object, "close", close_segment, &s->base);
   return object;

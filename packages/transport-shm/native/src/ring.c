@@ -191,13 +191,17 @@ static void dm_layout(dm_header *h, const dm_options *o) {
   h->total_bytes = dm_round_page(h->data_off + h->capacity * h->record_size);
 }
 
-/* Writes the identity of a new segment; `from` is the segment that it continues, or NULL. */
+/* Writes the identity of a new segment; `from` is the segment that it continues, or NULL: stretches of replay go on with it. */
 static int dm_segment_init(uint8_t *base, const dm_header *layout, const dm_ring *from, uint64_t base_seq) {
   dm_header *h = (dm_header *)(void *)base;
   memcpy((uint8_t *)h + 8, (const uint8_t *)layout + 8, 120);
   h->base_seq = base_seq;
   if (dm_random(h->segment_uuid, 16) != DM_OK || dm_boot_id(h->boot_id) != DM_OK) return DM_E_SYSTEM;
-  if (from) memcpy(h->prev_uuid, from->uuid, 16);
+  if (from) {
+    memcpy(h->prev_uuid, from->uuid, 16);
+    memcpy(h->replays, from->header->replays, sizeof h->replays);
+    h->replay_count = from->header->replay_count;
+  }
   h->header_crc = dm_header_crc(h);
   h->write_seq = base_seq;
   dm_store_release(&h->magic, DM_MAGIC);
@@ -324,6 +328,7 @@ static int dm_segment_take(dm_producer *p) {
     dm_adopt(p, base, fd);
     p->taken_over = 1;
     dm_repair_last(p);
+    dm_producer_replay_end(p);
     dm_begin_epoch(p, p->header->epoch + 1);
     return DM_OK;
   }
@@ -331,6 +336,7 @@ static int dm_segment_take(dm_producer *p) {
   uint64_t base_seq = readable ? dm_ring_write_seq(&old) : 0;
   uint64_t epoch = readable ? dm_load(&old.header->epoch) + 1 : 1;
   result = dm_segment_create(p, readable ? &old : NULL, base_seq, epoch, 1);
+  if (result == DM_OK) dm_producer_replay_end(p);
   /* Readers of the old file are told only now: what they find under the name is complete. */
   if (result == DM_OK && readable) dm_store_release(&((dm_header *)(void *)base)->state, DM_RETIRED);
   int saved = errno;
@@ -550,6 +556,7 @@ int dm_producer_renew(dm_producer *p) {
 void dm_producer_close(dm_producer *p) {
   if (p->base) {
     dm_producer_heartbeat(p);
+    dm_producer_replay_end(p);
     dm_store_release(&p->header->state, DM_CLOSED);
   }
   if (p->fd >= 0) close(p->fd);
@@ -582,6 +589,28 @@ void dm_producer_heartbeat(dm_producer *p) {
 void dm_producer_durable(dm_producer *p, uint64_t seq) {
   if (seq > p->write_seq) seq = p->write_seq;
   if (seq > dm_load(&p->header->durable_seq)) dm_store_release(&p->header->durable_seq, seq);
+}
+
+void dm_producer_replay_end(dm_producer *p) {
+  uint64_t number = p->header->replay_count;
+  dm_replay *e = &p->header->replays[number % DM_REPLAYS];
+  if (number && e->number == number && e->end_seq == UINT64_MAX) dm_store_release(&e->end_seq, p->write_seq);
+}
+
+void dm_producer_replay(dm_producer *p, int64_t start, int64_t end, uint32_t speed_milli, uint32_t cause) {
+  dm_producer_replay_end(p);
+  uint64_t number = p->header->replay_count + 1;
+  dm_replay *e = &p->header->replays[number % DM_REPLAYS];
+  dm_store(&e->number, 0);
+  __atomic_thread_fence(__ATOMIC_RELEASE); /* nobody takes the fields of this stretch for those of the one before */
+  dm_store(&e->first_seq, p->write_seq);
+  dm_store(&e->end_seq, UINT64_MAX);
+  dm_store(&e->start, start);
+  dm_store(&e->end, end);
+  dm_store(&e->speed_milli, speed_milli);
+  dm_store(&e->cause, cause);
+  dm_store_release(&e->number, number);
+  dm_store_release(&p->header->replay_count, number);
 }
 
 uint32_t dm_producer_connections(dm_producer *p) {

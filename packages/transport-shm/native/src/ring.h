@@ -76,6 +76,9 @@ int dm_producer_renew(dm_producer *p);
 void dm_producer_close(dm_producer *p);
 void dm_producer_heartbeat(dm_producer *p);
 void dm_producer_durable(dm_producer *p, uint64_t seq);
+/* Rows from here on are a replay, until the end is told or another begins. */
+void dm_producer_replay(dm_producer *p, int64_t start, int64_t end, uint32_t speed_milli, uint32_t cause);
+void dm_producer_replay_end(dm_producer *p);
 uint32_t dm_producer_connections(dm_producer *p);
 
 int dm_dict_add(dm_producer *p, const dm_entry_text *text);

@@ -402,6 +402,11 @@ static void read_everything(const dm_ring *r) {
   }
   (void)dm_ring_seek_time(r, mix(7));
   for (uint64_t e = 0; e < 40; e++) (void)dm_ring_epoch_start(r, mix(e));
+  for (uint64_t i = 0; i < 40; i++) {
+    uint64_t edge, seq = i < 20 ? i * 25 : mix(i) >> 1;
+    (void)dm_ring_replay_at(r, seq, &edge);
+    if (edge <= seq) die("a stretch of replay that ends before it begins", (int)i);
+  }
 }
 
 /* Flips bytes of a good segment, in memory of exactly its size so that the sanitizer sees every step outside. */
@@ -415,6 +420,9 @@ static int fuzz(uint64_t seed, uint64_t rounds) {
   size_t size = (size_t)st.st_size;
   uint8_t *good = malloc(size), *bad = aligned_alloc(4096, size);
   if (pread(fd, good, size, 0) != (ssize_t)size) die("read", 0);
+  dm_header *stretches = (dm_header *)(void *)good;
+  for (uint64_t n = stretches->replay_count = 3; n > 0; n--)
+    stretches->replays[n] = (dm_replay){.number = n, .first_seq = 100 * n, .end_seq = 100 * n + 50, .cause = 1};
   uint64_t accepted = 0;
   for (uint64_t i = 0; i < rounds; i++) {
     memcpy(bad, good, size);
@@ -422,7 +430,7 @@ static int fuzz(uint64_t seed, uint64_t rounds) {
     for (uint64_t n = 1 + h % 12; n > 0; n--) {
       h = mix(h + n);
       /* Half of the damage goes to the header, where it hurts most. */
-      size_t at = h & 1 ? (h >> 8) % 1024 : (h >> 8) % size;
+      size_t at = h & 1 ? (h >> 8) % 2048 : (h >> 8) % size;
       uint64_t value = mix(h);
       size_t width = (size_t)1 << (value % 4);
       if (at + width > size) width = 1;
@@ -576,7 +584,9 @@ static int golden(const char *dir) {
                         delta, publisher, bid_publisher, ask_publisher, pexp, sexp, schema, side, action, flags, depth};
   uint32_t misses[4];
   if (dm_resolve(&p, 0, instrument, publisher, 4, misses, 4) != 0) die("resolve", 0);
+  dm_producer_replay(&p, 1700000000000000000, 1700000060000000000, 2500, DM_REPLAY_WINDOW);
   dm_publish_quotes(&p, &q, 4);
+  dm_producer_replay_end(&p);
   seal(&p);
   return 0;
 }

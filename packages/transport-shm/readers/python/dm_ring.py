@@ -33,6 +33,7 @@ ABSENT_U16 = 2**16 - 1
 STATES = ("starting", "live", "closed", "retired")
 SIDES = ("none", "buy", "sell", "none")
 ROW, TEXT, CONTROL = 1, 2, 3
+GAP_REPAIRED = 128  # in place of a cause
 
 Trade = namedtuple(
     "Trade",
@@ -44,13 +45,17 @@ Quote = namedtuple(
     " ask_count bid_publisher ask_publisher schema side action quote_key publisher flags depth ts_in_delta",
 )
 Gap = namedtuple("Gap", "start end")  # sequences [start, end) were overwritten before they were read
+# A time that was lost and is in the store now; `rows` were added to it, of all symbols together.
+Repaired = namedtuple("Repaired", "seq symbol dataset schema start_ns end_ns rows")
 UpstreamGap = namedtuple("UpstreamGap", "seq symbol dataset schema start_ns end_ns rows cause")
+Replay = namedtuple("Replay", "number first_seq end_seq start_ns end_ns speed cause")  # end_seq None: it goes on
 Entry = namedtuple("Entry", "index type native_id key_kind context publisher symbol dataset provider exchange")
 
 # stamp and five words are common to both slots; the tail stands in the last 16 bytes
 _TRADE = struct.Struct("<Q5q HHibbBBI")
 _QUOTE = struct.Struct("<Q9q II HH BB 18x HHibbBBI")
 _GAP = struct.Struct("<Q3q16s")
+_REPLAY = struct.Struct("<3Q2q2I")
 _U64 = struct.Struct("<Q")
 assert _TRADE.size == 64 and _QUOTE.size == 128
 
@@ -152,6 +157,26 @@ class Ring:
         """The oldest sequence that is safe to start at."""
         return max(self.base_seq, self.write_seq - (self.capacity - self.capacity // 8), 0)
 
+    def replays(self):
+        """Stretches of records that are a replay of stored rows, newest first: 1 `window` on demand, 2 `reload` of an empty
+        ring; speed 0 is as fast as possible. The ring remembers the last 16."""
+        count, stretches = self._u64(896), []
+        for number in range(count, max(0, count - 16), -1):
+            raw = self._map[1024 + number % 16 * 64 : 1072 + number % 16 * 64]
+            found, first, end, start, stop, speed, cause = _REPLAY.unpack(raw)
+            if found == number and self._u64(1024 + number % 16 * 64) == number:
+                stretches.append(Replay(number, first, None if end == 2**64 - 1 else end, start, stop, speed / 1000, cause))
+        return stretches
+
+    def is_replay(self, seq):
+        """Whether a record that was read is a replay, not live."""
+        if self._u64(896) == 0:
+            return False
+        stretches = self.replays()
+        if stretches and stretches[-1].number > 1 and seq < stretches[-1].first_seq:
+            return True  # of a stretch that is forgotten, or from between two: a replay to be on the safe side
+        return any(r.first_seq <= seq and (r.end_seq is None or seq < r.end_seq) for r in stretches)
+
     def alive(self):
         """Whether a producer holds the lease. Linux alone: elsewhere None."""
         if not hasattr(fcntl, "F_OFD_GETLK"):
@@ -229,6 +254,8 @@ class Ring:
         instrument, schema = struct.unpack_from("<HH", raw, self.record_size - 16)
         symbol = None if instrument == 65535 else self.symbol(instrument)
         name = dataset.split(b"\0", 1)[0].decode("utf-8", "replace")
+        if raw[self.record_size - 5] == GAP_REPAIRED:
+            return Repaired(seq, symbol, name, schema, start, end, rows)
         return UpstreamGap(seq, symbol, name, schema, start, end, None if rows < 0 else rows, raw[self.record_size - 5])
 
     def read(self, start, limit=1024):
@@ -289,7 +316,8 @@ def main():
     count = int(sys.argv[3]) if len(sys.argv) > 3 else None
     with Ring(sys.argv[1], sys.argv[2]) as ring:
         for n, event in enumerate(ring.follow(ring.oldest), 1):
-            print(json.dumps({"type": type(event).__name__, **event._asdict()}), flush=True)
+            replay = {"replay": True} if hasattr(event, "seq") and ring.is_replay(event.seq) else {}
+            print(json.dumps({"type": type(event).__name__, **event._asdict(), **replay}), flush=True)
             if n == count:
                 break
 

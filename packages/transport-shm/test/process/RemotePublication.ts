@@ -21,12 +21,20 @@ interface Answer {
 
 const sent = (batch: MarketBatch): SentBatch => {
   if (batch._tag !== "TradeBatch") throw new Error(`a ${batch._tag} cannot be sent`)
-  const { provider, dataset, keyKind, instruments } = batch.context
+  const { provider, dataset, keyKind, instruments, replay } = batch.context
   const named = [...new Set(batch.columns.instrument)].flatMap((id) => instruments.get(id) ?? [])
   const columns = Object.fromEntries(
     Object.entries(batch.columns).map(([name, view]) => [name, view.slice()])
   )
-  return { provider, dataset, keyKind, instruments: named, columns: columns as never, length: batch.length }
+  return {
+    provider,
+    dataset,
+    keyKind,
+    replay,
+    instruments: named,
+    columns: columns as never,
+    length: batch.length
+  }
 }
 
 /** One process for the publications of a test file. */
@@ -72,6 +80,7 @@ export class PublicationProcess {
           kinds: options.kinds ?? ["trades"],
           publish: (batch) => this.#ask<PublishResult>({ op: "publish", name, batch: sent(batch) }),
           publishGap: (gap) => this.#ask<void>({ op: "publishGap", name, gap }),
+          publishRepaired: (repaired) => this.#ask<void>({ op: "publishRepaired", name, repaired }),
           markDurable: (_, position) => this.#ask<void>({ op: "markDurable", name, position }),
           connectionCount: Effect.orDie(this.#ask<number>({ op: "connectionCount", name }))
         })

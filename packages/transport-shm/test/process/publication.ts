@@ -1,5 +1,12 @@
 // The process behind `RemotePublication`: holds publications and does what the messages of its parent say.
-import { batchContext, directory, type Gap, type Instrument, TradeBatch } from "@data-manager/core"
+import {
+  batchContext,
+  directory,
+  type Gap,
+  type Instrument,
+  type Repaired,
+  TradeBatch
+} from "@data-manager/core"
 import { ShmPublication } from "@data-manager/transport-shm"
 import { Effect, Exit, Scope } from "effect"
 
@@ -8,6 +15,7 @@ export interface SentBatch {
   readonly provider: string
   readonly dataset: string
   readonly keyKind: TradeBatch["context"]["keyKind"]
+  readonly replay: TradeBatch["context"]["replay"]
   readonly instruments: ReadonlyArray<Instrument>
   readonly columns: TradeBatch["columns"]
   readonly length: number
@@ -18,14 +26,16 @@ export type Request =
   | { readonly op: "close" | "connectionCount"; readonly name: string }
   | { readonly op: "publish"; readonly name: string; readonly batch: SentBatch }
   | { readonly op: "publishGap"; readonly name: string; readonly gap: Gap }
+  | { readonly op: "publishRepaired"; readonly name: string; readonly repaired: Repaired }
   | { readonly op: "markDurable"; readonly name: string; readonly position: bigint }
 
 type Made = Effect.Success<ReturnType<typeof ShmPublication.make>>
 const open = new Map<string, { readonly publication: Made; readonly scope: Scope.Closeable }>()
 
 const received = (sent: SentBatch): TradeBatch => {
-  const { provider, dataset, keyKind } = sent
-  const context = batchContext({ provider, dataset, keyKind, instruments: directory(sent.instruments) })
+  const { provider, dataset, keyKind, replay } = sent
+  const instruments = directory(sent.instruments)
+  const context = batchContext({ provider, dataset, keyKind, replay, instruments })
   return new TradeBatch(context, { columns: sent.columns, words: sent.columns as never }, sent.length)
 }
 
@@ -47,6 +57,8 @@ const answer = async (request: Request): Promise<unknown> => {
       return Effect.runPromise(publication.publish(received(request.batch)))
     case "publishGap":
       return Effect.runPromise(publication.publishGap(request.gap))
+    case "publishRepaired":
+      return Effect.runPromise(publication.publishRepaired!(request.repaired))
     case "markDurable":
       return Effect.runPromise(publication.markDurable("trades", request.position))
   }

@@ -1,0 +1,66 @@
+/**
+ * What live collection carries with 20,000 symbols, with simulator, service and strategy as processes of their own on this
+ * machine.
+ *
+ *     npm run bench -- cli/load                         a minute, short runs
+ *     npm run bench -- cli/load -- --long               the figures of docs/live-service.md
+ *     npm run bench -- cli/load -- --only=throughput    or latency, database, memory
+ */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { latency, throughput } from "./load/CollectRun.ts"
+import { finish } from "./load/Figures.ts"
+
+const flags = process.argv.slice(2)
+const isLong = flags.includes("--long")
+const only = flags.find((flag) => flag.startsWith("--only="))?.slice("--only=".length)
+const isWanted = (part: string): boolean => only === undefined || only.split(",").includes(part)
+const Symbols = 20_000
+
+/** Runs a part in a folder of its own. */
+const within = async (run: (folder: string) => Promise<void>): Promise<void> => {
+  const folder = mkdtempSync(join(tmpdir(), "dm-load-"))
+  try {
+    await run(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const nodeFlags = flags.filter((flag) => flag.startsWith("--cpu-prof"))
+
+if (isWanted("throughput"))
+  await within((folder) =>
+    throughput(
+      {
+        folder,
+        nodeFlags,
+        symbols: Symbols,
+        rate: 2_100_000,
+        seconds: isLong ? 60 : 8,
+        warmUp: 4,
+        capacity: 1 << 20
+      },
+      2_000_000
+    )
+  )
+
+if (isWanted("latency"))
+  for (const mode of ["park", "linger"] as const)
+    await within((folder) =>
+      latency(
+        {
+          folder,
+          symbols: Symbols,
+          rate: 100_000,
+          seconds: isLong ? 30 : 5,
+          warmUp: 4,
+          capacity: 1 << 18,
+          mode
+        },
+        { p50: 100_000, p99: 1_000_000 }
+      )
+    )
+
+finish()
