@@ -5,12 +5,13 @@ import type {
   BackfillDocument,
   FeedDocument,
   HealthDocument,
+  LeaseDocument,
   PublicationDocument,
   StatusDocument,
   SubscribersDocument,
   SymbolDocument
 } from "./ControlApi.ts"
-import type { HealthReason } from "./ControlHealth.ts"
+import { type HealthReason, stateOf } from "./ControlHealth.ts"
 import type { ControlWatch } from "./ControlWatch.ts"
 import * as Decimal from "./Decimal.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
@@ -29,6 +30,7 @@ export const health = (
   reasons: ReadonlyArray<HealthReason>
 ): typeof HealthDocument.Type => ({
   healthy: reasons.length === 0,
+  state: stateOf(reasons),
   reasons,
   feeds: feeds.map(({ provider, selection, state }) => ({
     provider,
@@ -91,6 +93,19 @@ export interface StatusExtras {
   readonly now: bigint
 }
 
+const lease = (found: LiveServiceStatus["lease"], now: bigint): typeof LeaseDocument.Type | null =>
+  found === undefined
+    ? null
+    : {
+        name: found.name,
+        role: found.role,
+        epoch: text(found.epoch),
+        holder: found.holder ?? null,
+        heartbeat_age_seconds:
+          found.heartbeatAt === undefined ? null : Number((now - found.heartbeatAt) / 1_000_000n) / 1000,
+        problem: found.problem ?? null
+      }
+
 /** Everything that the service tells about itself. */
 export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof StatusDocument.Type => ({
   version: extras.version,
@@ -99,6 +114,7 @@ export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof
   started_at: current.startedAt.toString(),
   uptime_seconds: Number((extras.now - current.startedAt) / UnixNanos.PerSecond),
   log_level: extras.logLevel,
+  ha: lease(current.lease, extras.now),
   health: health(current, extras.reasons),
   feeds: current.feeds.map((each) => feed(each, extras.watch)),
   providers: current.providers.map(({ detail, id, lag, lastDataAt, reconnects, state }) => ({

@@ -4,6 +4,7 @@
  * was frozen, or cut off, and wakes up later cannot write, whatever it believes.
  */
 import { Context, type Effect, type Scope } from "effect"
+import type { FeedSessionKey } from "./FeedEntry.ts"
 import type { StoreError } from "./StoreError.ts"
 
 /** Whether a service works, or waits for the one that does to go away. */
@@ -43,3 +44,20 @@ export class LeaderLease extends Context.Service<
     readonly acquire: Effect.Effect<Leadership, StoreError, Scope.Scope>
   }
 >()("@data-manager/core/LeaderLease") {}
+
+/** Names a start of the service under a lease: the second part of the keys of its sessions. */
+export const leaseInstance = (
+  { name, epoch }: { readonly name: string; readonly epoch: bigint },
+  random: string
+): string => `${name}.${epoch}.${random}`
+
+/**
+ * Tells sessions of those who had the lease before: what they have not ended is over, whichever spool it is of. Names of leases
+ * have no dots.
+ */
+export const isOfLeaseBefore =
+  ({ name, epoch }: { readonly name: string; readonly epoch: bigint }) =>
+  (session: FeedSessionKey): boolean => {
+    const [of, before] = (session.split("/")[1] ?? "").split(".")
+    return of === name && /^\d+$/.test(before ?? "") && BigInt(before!) < epoch
+  }

@@ -24,6 +24,15 @@ export interface LiveCollectionOptions {
   readonly instance: string
   /** Schemas of symbols that name none. Default: trades. */
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
+  /** Since when a provider is asked to replay data, ns, at the start of its first feed; see `LiveFeedOptions.from`. */
+  readonly from?: ((data: CollectedData) => bigint | undefined) | undefined
+}
+
+/** Data of one kind. */
+export interface CollectedData {
+  readonly provider: string
+  readonly dataset: string
+  readonly schema: MarketSchema
 }
 
 /** A collection that runs. */
@@ -64,6 +73,8 @@ class Collection {
   readonly #scope: Scope.Scope
   #running: Array<Running> = []
   #feeds = 0
+  /** Groups whose first feed was started: later ones begin with what comes. */
+  readonly #begun = new Set<string>()
   /** Said once: what a provider does not collect. */
   readonly #told = new Set<string>()
 
@@ -141,12 +152,14 @@ class Collection {
         if (group === groupOf(wishes[0]!)) for (const symbol of collected) symbols.delete(symbol)
       if (symbols.size === 0) return
       this.#feeds += 1
+      const from = this.#from(wishes[0]!)
       const feed = LiveFeed.make({
         provider,
         hub,
         register,
         selection: { dataset, schema, stypeIn, symbols: [...symbols] },
-        name: `${instance}/${this.#feeds}`
+        name: `${instance}/${this.#feeds}`,
+        from
       })
       const fiber = yield* Effect.forkIn(feed.run, this.#scope)
       this.#running.push({ feed, symbols, fiber, group: groupOf(wishes[0]!) })
@@ -154,6 +167,13 @@ class Collection {
         `collecting ${schema} of ${symbols.size} symbols of ${dataset} from ${provider.id}`
       )
     })
+  }
+
+  #from(wish: Wish): bigint | undefined {
+    const { dataset, provider, schema } = wish
+    if (this.#begun.has(groupOf(wish))) return undefined
+    this.#begun.add(groupOf(wish))
+    return this.#options.from?.({ provider: provider.id, dataset, schema })
   }
 
   #leave(wish: Wish): Effect.Effect<void> {

@@ -11,11 +11,14 @@
 
 import type { FileSystem } from "effect"
 import { Clock, Context, Deferred, type Duration, Effect, Layer, Option, Path, type Scope } from "effect"
+import type { FeedSessionKey, OpenFeedSession } from "./FeedEntry.ts"
 import type { RegisterListings } from "./FileSource.ts"
 import * as Hub from "./Hub.ts"
 import * as HubPublication from "./HubPublication.ts"
 import * as HubSpool from "./HubSpool.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
+import { StoreReach } from "./LateStore.ts"
+import { LeaderLease, type LeaseStatus } from "./LeaderLease.ts"
 import * as LiveCollection from "./LiveCollection.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import * as LiveInstruments from "./LiveInstruments.ts"
@@ -40,6 +43,11 @@ export interface LiveServiceOptions<E = never> {
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * Sessions of other services that are over, see `isOfLeaseBefore`: what is collected begins where they ended, as far as
+   * providers can replay it, and the rest is recorded as missing.
+   */
+  readonly isOver?: ((session: FeedSessionKey) => boolean) | undefined
 }
 
 /** How a service is doing. */
@@ -58,6 +66,10 @@ export interface LiveServiceStatus {
     | (HubPublication.HubPublicationStatus & { readonly name: string; readonly connections: number })
     | undefined
   readonly subscribers: ReadonlyArray<Hub.HubSubscriberStatus>
+  /** The lease of the service; undefined where it runs without one. */
+  readonly lease?: LeaseStatus | undefined
+  /** Why the store has not been reached since the start; undefined once it was. */
+  readonly storeAway?: string | undefined
 }
 
 /** Live collection that runs. */
@@ -78,6 +90,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     const store = yield* MarketStore
     const registry = yield* InstrumentRegistry
     const publication = yield* Effect.serviceOption(Publication)
+    const lease = yield* Effect.serviceOption(LeaderLease)
+    const reach = yield* Effect.serviceOption(StoreReach)
     const path = yield* Path.Path
     const startedAt = BigInt(yield* Clock.currentTimeMillis) * 1_000_000n
     const failed = yield* Deferred.make<never, StoreError | SpoolError>()
@@ -97,6 +111,7 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       spool,
       instruments,
       instance: options.instance,
+      isOver: options.isOver,
       onCommitted: (frame) => publishing?.markDurable(spooling.passed(frame)) ?? Effect.void
     })
     yield* writing(writer, spool, spooling, options.drainTimeout ?? "8 seconds", failed)
@@ -108,7 +123,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       register: instruments.register,
       // The writer knows sessions of this spool by it.
       instance: `${yield* spool.id}/${options.instance}`,
-      defaultSchemas: options.defaultSchemas
+      defaultSchemas: options.defaultSchemas,
+      from: options.isOver === undefined ? undefined : yield* whereEnded(store, options.isOver)
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
     const status = Effect.gen(function* () {
@@ -131,12 +147,36 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
                 name: publication.value.name,
                 connections: yield* publication.value.connectionCount
               },
-        subscribers: hub.subscribers()
+        subscribers: hub.subscribers(),
+        lease: Option.getOrUndefined(lease)?.status(),
+        storeAway: Option.getOrUndefined(reach)?.problem()
       }
       return current
     })
     return LiveService.of({ status, hub, failure: Deferred.await(failed) })
   })
+
+/** Where sessions that are over ended: the earliest of each data, so that nothing is left out. */
+const whereEnded = (
+  store: MarketStore["Service"],
+  isOver: (session: FeedSessionKey) => boolean
+): Effect.Effect<(data: LiveCollection.CollectedData) => bigint | undefined> =>
+  store.openFeedSessions.pipe(
+    Effect.catch((error) =>
+      Effect.as(
+        Effect.logWarning(`where the service before ended is not known: ${error.message}`),
+        [] as OpenFeedSession[]
+      )
+    ),
+    Effect.map((open) => {
+      const over = open.filter(({ session }) => isOver(session))
+      return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
+        over
+          .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
+          .map(({ watermark }) => watermark)
+          .reduce<bigint | undefined>((a, b) => (a === undefined || b < a ? b : a), undefined)
+    })
+  )
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */
 const failing = <E extends StoreError | SpoolError>(
@@ -163,7 +203,10 @@ const writing = Effect.fnUntraced(function* (
   })
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
-      const isDone = yield* Effect.timeoutOption(drained, timeout)
+      // A writer that has failed writes nothing more.
+      const isDone = (yield* Deferred.isDone(failed))
+        ? Option.none<void>()
+        : yield* Effect.timeoutOption(drained, timeout)
       if (Option.isSome(isDone)) return
       const { frames, rows } = yield* spool.depth
       yield* Effect.logWarning(
