@@ -5,7 +5,7 @@ import { bytes, duration, grouped, plural } from "./NumberText.ts"
 import type { Paint } from "./Paint.ts"
 import { facts, table } from "./Table.ts"
 
-type Feed = ServiceStatus["feeds"][number]
+type Lease = NonNullable<ServiceStatus["ha"]>
 
 const age = (at: string | null, now: bigint): string => {
   if (at === null) return ""
@@ -16,34 +16,36 @@ const age = (at: string | null, now: bigint): string => {
     : `${duration((passed / UnixNanos.PerSecond) * UnixNanos.PerSecond)} ago`
 }
 
-const feedTable = (feeds: ReadonlyArray<Feed>, now: bigint, paint: Paint): ReadonlyArray<string> =>
-  feeds.length === 0
-    ? ["nothing is collected: no symbol is enabled; see dm symbols"]
-    : table(
-        [
-          { header: "provider" },
-          { header: "dataset" },
-          { header: "schema" },
-          { header: "symbols", align: "right" },
-          { header: "state" },
-          { header: "rows", align: "right" },
-          { header: "rows/s", align: "right" },
-          { header: "last row" },
-          { header: "gaps", align: "right" }
-        ],
-        feeds.map((feed) => [
-          feed.provider,
-          feed.dataset,
-          feed.schema,
-          grouped(feed.symbols),
-          feed.state,
-          grouped(feed.rows),
-          grouped(Math.round(feed.rows_per_second)),
-          age(feed.last_row_at, now),
-          grouped(feed.gaps)
-        ]),
-        paint
-      )
+const feedTable = ({ feeds, ha }: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> =>
+  ha?.role === "standby"
+    ? ["nothing is collected: this is the standby"]
+    : feeds.length === 0
+      ? ["nothing is collected: no symbol is enabled; see dm symbols"]
+      : table(
+          [
+            { header: "provider" },
+            { header: "dataset" },
+            { header: "schema" },
+            { header: "symbols", align: "right" },
+            { header: "state" },
+            { header: "rows", align: "right" },
+            { header: "rows/s", align: "right" },
+            { header: "last row" },
+            { header: "gaps", align: "right" }
+          ],
+          feeds.map((feed) => [
+            feed.provider,
+            feed.dataset,
+            feed.schema,
+            grouped(feed.symbols),
+            feed.state,
+            grouped(feed.rows),
+            grouped(Math.round(feed.rows_per_second)),
+            age(feed.last_row_at, now),
+            grouped(feed.gaps)
+          ]),
+          paint
+        )
 
 const spoolText = ({ spool }: ServiceStatus): string => {
   const share = `${bytes(spool.bytes)} of ${bytes(spool.limit_bytes)}`
@@ -64,11 +66,21 @@ const ringText = ({ publication }: ServiceStatus): string =>
     ? "none"
     : `${publication.name}, ${plural(BigInt(publication.rows), "row")}, ${plural(publication.connections, "reader")}`
 
+/** `active, epoch 3`, or who is. */
+const roleText = ({ epoch, heartbeat_age_seconds: since, holder, name, role }: Lease): string => {
+  const heard = since === null ? "" : `, heard of ${since.toFixed(1)} s ago`
+  const term = epoch === null ? "" : `, epoch ${epoch}`
+  return role === "active"
+    ? `active, lease ${name}${term}${heard}`
+    : `standby, lease ${name}; active: ${holder ?? "nobody"}${term}${heard}`
+}
+
 /** The service: what it is, what it collects, and how rows get on. */
 export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
   ...facts(
     [
       ["service", `dm ${service.version}, process ${service.pid}`],
+      ...(service.ha === null ? [] : [["role", roleText(service.ha)] as const]),
       ["running for", duration(BigInt(Math.round(service.uptime_seconds)) * UnixNanos.PerSecond)],
       ["spool", spoolText(service)],
       ["written", writerText(service)],
@@ -81,12 +93,16 @@ export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint):
     paint
   ),
   "",
-  ...feedTable(service.feeds, now, paint)
+  ...feedTable(service, now, paint)
 ]
+
+/** How well it is, in its colour. */
+export const stateText = (state: ServiceStatus["health"]["state"], paint: Paint): string =>
+  state === "healthy" ? paint.green(state) : state === "degraded" ? paint.yellow(state) : paint.red(state)
 
 /** The service with its health. */
 export const watchedLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
-  service.health.healthy ? paint.green("healthy") : paint.red("unhealthy"),
+  stateText(service.health.state, paint),
   ...service.health.reasons.map(({ detail }) => `  ${detail}`),
   "",
   ...serviceLines(service, now, paint)

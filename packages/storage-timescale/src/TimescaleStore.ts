@@ -18,6 +18,7 @@ import * as InstrumentTable from "./InstrumentTable.ts"
 import * as Ledger from "./Ledger.ts"
 import * as Migrations from "./Migrations.ts"
 import * as Partitions from "./Partitions.ts"
+import { codeOf } from "./PgError.ts"
 import * as PgPool from "./PgPool.ts"
 import * as Reader from "./Reader.ts"
 import * as Retention from "./Retention.ts"
@@ -138,6 +139,13 @@ export const layerMigrations = (
       return Migrations.make(pool, settings)
     })
   )
+
+/**
+ * Whether a store could not be opened because its server does not run or cannot be reached at the moment: waiting can help. A name
+ * that nobody knows is a mistake in the URL.
+ */
+export const isAway = (error: StoreError): boolean =>
+  error.isRetryable && error.reason._tag !== "StoreContention" && codeOf(error.cause) !== "ENOTFOUND"
 
 /** What the server is and can do, and how the tables in it use that. */
 export const capabilities = (server: ServerAddress): Effect.Effect<StoreCapabilities, StoreError> =>
