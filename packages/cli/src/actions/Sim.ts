@@ -7,11 +7,12 @@ import {
   type Catalogue,
   CatalogueBuilder,
   DatabentoSimulator,
+  recentDay,
   type SimulatorError,
   SyntheticMarket
 } from "@data-manager/providers-databento/simulator"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, type Scope } from "effect"
+import { Clock, Effect, type Scope } from "effect"
 import type { Action } from "../Action.ts"
 import { CommandError } from "../ExitCode.ts"
 import { expand } from "../FilePattern.ts"
@@ -25,9 +26,11 @@ interface Options {
   readonly httpPort: number | undefined
   readonly data: ReadonlyArray<string>
   readonly synthetic: boolean
+  readonly recent: boolean
   readonly trades: number | undefined
   readonly rate: number | undefined
   readonly liveFrom: bigint | undefined
+  readonly shared: boolean
   readonly key: string | undefined
   readonly tls: boolean
 }
@@ -46,9 +49,11 @@ const loadCatalogue = (options: Options, cwd: string): Effect.Effect<Catalogue, 
         Effect.mapError(commandError),
         Effect.provide(NodeFileSystem.layer)
       )
+    const day = options.recent ? recentDay(BigInt(yield* Clock.currentTimeMillis) * 1_000_000n) : {}
     if (options.synthetic || options.data.length === 0)
       yield* Effect.try({
-        try: () => builder.addSynthetic(new SyntheticMarket({ trades: options.trades ?? defaultTrades })),
+        try: () =>
+          builder.addSynthetic(new SyntheticMarket({ ...day, trades: options.trades ?? defaultTrades })),
         catch: (cause) => new CommandError({ message: `sim databento: ${problemText(cause)}` })
       })
     const catalogue = builder.build()
@@ -84,7 +89,12 @@ export const simDatabento = (session: Session, options: Options): Action =>
       const simulator = yield* DatabentoSimulator.make({
         catalogue,
         key: options.key,
-        live: { port: options.livePort, rate: options.rate, liveFrom: options.liveFrom },
+        live: {
+          port: options.livePort,
+          rate: options.rate,
+          liveFrom: options.liveFrom,
+          market: options.shared ? "shared" : "private"
+        },
         http: { port: options.httpPort },
         tls: options.tls
       }).pipe(Effect.mapError(commandError))
