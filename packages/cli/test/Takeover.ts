@@ -19,7 +19,7 @@ export const sleep = (millis: number): Promise<void> => new Promise((done) => se
 
 /** A server that the services know by its URL alone, and a look into its database. */
 export class OutsideServer {
-  readonly #scope = Scope.makeUnsafe()
+  #scope = Scope.makeUnsafe()
   readonly #place: Workplace
   #address: PgServer.ServerAddress | undefined
   #pool: PgPool.PgPool | undefined
@@ -45,8 +45,11 @@ export class OutsideServer {
     return row as A
   }
 
+  /** Ends the server; `start` begins it anew. */
   async close(): Promise<void> {
     await Effect.runPromise(Scope.close(this.#scope, Exit.void))
+    this.#scope = Scope.makeUnsafe()
+    await this.#place.stop()
   }
 }
 
@@ -176,6 +179,7 @@ export class Side {
 /** What `/status` tells of the role. */
 export interface Told {
   readonly ha: { readonly role: string; readonly epoch: string | null; readonly holder: string | null } | null
+  readonly spool: { readonly rows: string }
   readonly health: { readonly state: string; readonly reasons: ReadonlyArray<{ readonly name: string }> }
 }
 
@@ -211,6 +215,8 @@ export interface TakeoverTimes {
   readonly by: "kill -9" | "SIGSTOP"
   /** Until the lease was the other's. */
   readonly lease: number
+  /** Until the other's stream of the provider was there. */
+  readonly stream: number
   /** Until the first row of the other was in the database. */
   readonly row: number
 }
@@ -259,18 +265,22 @@ export const takeOver = async (
       await until("the lease is the other's", async () => (await lease()).epoch > epoch, 15, said)
       const leased = Date.now() - begin
       const before = await rows()
+      const from = standby.log.lastIndexOf(": active, epoch")
+      await until("the other collects", () => /live: session/.test(standby.log.slice(from)), 15, said)
+      const streaming = Date.now() - begin
       await until("the other writes", async () => (await rows()) > before, 15, said)
-      times.push({ by: fault === "kill" ? "kill -9" : "SIGSTOP", lease: leased, row: Date.now() - begin })
+      const by = fault === "kill" ? "kill -9" : "SIGSTOP"
+      times.push({ by, lease: leased, stream: streaming, row: Date.now() - begin })
       assert.strictEqual((await lease()).epoch, epoch + 1n, "one has taken over, once")
       if (fault === "kill") {
         await active.end("SIGKILL")
         active.start()
       } else {
-        const from = active.log.length
+        const frozenAt = active.log.length
         active.signal("SIGCONT")
         await until(
           "the woken one notices",
-          () => /this service is the standby from now on/.test(active.log.slice(from)),
+          () => /this service is the standby from now on/.test(active.log.slice(frozenAt)),
           20,
           said
         )
@@ -334,4 +344,9 @@ const compareWithArchive = async (
 
 /** One line per takeover. */
 export const shown = (times: ReadonlyArray<TakeoverTimes>): string =>
-  times.map(({ by, lease, row }) => `${by}: lease after ${lease} ms, first row after ${row} ms`).join("\n")
+  times
+    .map(
+      ({ by, lease, row, stream }) =>
+        `${by}: lease after ${lease} ms, stream after ${stream} ms, first new row in the database after ${row} ms`
+    )
+    .join("\n")
