@@ -138,16 +138,17 @@ class Lease {
   }
 
   /** Waits for the lease, tells that it is held, and holds it until interrupted. Fails where it is lost. */
-  #hold(held: Deferred.Deferred<bigint, StoreError>): Effect.Effect<never, StoreError> {
+  #hold(taken: Deferred.Deferred<bigint, StoreError>): Effect.Effect<never, StoreError> {
     let epoch: bigint | undefined
     const session = Effect.scoped(
       Effect.gen({ self: this }, function* () {
         const connection = yield* this.#connect
-        if (epoch === undefined) {
-          epoch = yield* this.#wait(connection)
-          yield* Deferred.succeed(held, epoch)
-        }
-        return yield* this.#keep(connection, epoch)
+        epoch ??= yield* this.#wait(connection)
+        const held = epoch
+        return yield* Effect.onInterrupt(
+          Effect.andThen(Deferred.succeed(taken, held), this.#keep(connection, held)),
+          () => this.#giveBack(held)
+        )
       })
     )
     return Effect.ensuring(
@@ -282,7 +283,7 @@ class Lease {
     })
   }
 
-  /** Heartbeats until interrupted; then the lease is given back. Fails with `StoreFenced` where it is another's. */
+  /** Heartbeats until interrupted. Fails with `StoreFenced` where it is another's. */
   #keep(connection: PgPool.PgConnection, epoch: bigint): Effect.Effect<never, StoreError> {
     const { name } = this.#options
     const beat = Effect.gen({ self: this }, function* () {
@@ -301,7 +302,7 @@ class Lease {
       yield* Effect.sleep(`${this.#beat} millis`)
     })
     let isLocked = false
-    return Effect.onInterrupt(Effect.forever(beat), () => this.#giveBack(epoch))
+    return Effect.forever(beat)
   }
 
   #lost(connection: PgPool.PgConnection, epoch: bigint): Effect.Effect<never, StoreError> {
