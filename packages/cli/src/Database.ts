@@ -81,8 +81,9 @@ const settingsOf = ({ config }: ConfigFile.LoadedConfig): TimescaleStore.StoreSe
   tradesRetentionDays: config.retention.tradesRetentionDays
 })
 
-/** Connections of the housekeeping that a service does. */
+/** Connections of the housekeeping that a service does, and of its lease. */
 const MaintenanceConnections = 2
+const LeaseConnections = 1
 
 /** What a service opens its store for. */
 export interface ServiceStore {
@@ -106,7 +107,10 @@ const storeLayer = (
       const store = TimescaleStore.layer({
         server: address,
         embedded,
-        maxConnections: database.maxConnections - (isService ? MaintenanceConnections : 0),
+        maxConnections:
+          database.maxConnections -
+          (isService ? MaintenanceConnections : 0) -
+          (fence === undefined ? 0 : LeaseConnections),
         settings: settingsOf(loaded),
         migrate: embedded ? "auto" : "require",
         fence

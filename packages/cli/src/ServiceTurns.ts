@@ -4,8 +4,8 @@
  */
 import { hostname } from "node:os"
 import { ConfigError, type LeaderLease, type Leadership, StoreError } from "@data-manager/core"
-import { StoreLease, TimescaleStore } from "@data-manager/storage-timescale"
-import { Effect, Schedule, Scope } from "effect"
+import { StoreLease } from "@data-manager/storage-timescale"
+import { Effect, Scope } from "effect"
 import type { LoadedConfig } from "./ConfigFile.ts"
 import { isEmbedded, outsideServer } from "./Database.ts"
 
@@ -27,29 +27,16 @@ export const refuseEmbedded = (loaded: LoadedConfig): Effect.Effect<void, Config
       )
     : Effect.void
 
-/** The lease of the configuration. Waits for a server that is away: until it is there, nobody can be active. */
-export const leaseOf = (loaded: LoadedConfig): Effect.Effect<LeaderLease["Service"], StoreError> => {
+/** The lease of the configuration. */
+export const leaseOf = (loaded: LoadedConfig): LeaderLease["Service"] => {
   const { heartbeatSeconds, leaseSeconds, name } = loaded.config.ha
-  let told: string | undefined
-  return outsideServer(loaded).pipe(
-    Effect.tapError((error) => {
-      const isNew = told !== error.message
-      told = error.message
-      return isNew && TimescaleStore.isAway(error)
-        ? Effect.logWarning(`${error.message}; nobody can be active until it is there`)
-        : Effect.void
-    }),
-    Effect.retry({ while: TimescaleStore.isAway, schedule: Schedule.spaced("1 second") }),
-    Effect.map((server) =>
-      StoreLease.make({
-        server,
-        name,
-        holder: `${hostname()} process ${process.pid}`,
-        heartbeat: `${heartbeatSeconds} seconds`,
-        silence: `${leaseSeconds} seconds`
-      })
-    )
-  )
+  return StoreLease.make({
+    server: outsideServer(loaded),
+    name,
+    holder: `${hostname()} process ${process.pid}`,
+    heartbeat: `${heartbeatSeconds} seconds`,
+    silence: `${leaseSeconds} seconds`
+  })
 }
 
 const isFenced = (error: unknown): error is StoreError =>

@@ -260,6 +260,7 @@ export const takeOver = async (
     for (const fault of faults) {
       await sleep(500 + Math.random() * 1000)
       const { epoch } = await lease()
+      const faultAt = active.log.length
       const begin = Date.now()
       active.signal(fault === "kill" ? "SIGKILL" : "SIGSTOP")
       await until("the lease is the other's", async () => (await lease()).epoch > epoch, 15, said)
@@ -276,16 +277,21 @@ export const takeOver = async (
         await active.end("SIGKILL")
         active.start()
       } else {
-        const frozenAt = active.log.length
         active.signal("SIGCONT")
         await until(
           "the woken one notices",
-          () => /this service is the standby from now on/.test(active.log.slice(frozenAt)),
+          () => /this service is the standby from now on/.test(active.log.slice(faultAt)),
           20,
           said
         )
       }
       await until("the other one is the standby", isStandby(active), 30, said)
+      // What it has left would have to be written first by its next turn.
+      const old = active
+      const standbyAt = old.log.lastIndexOf("dm: standby")
+      const isDrained = () =>
+        /the spool (had left is written|has nothing left)/.test(old.log.slice(standbyAt))
+      await until("its spool is empty", isDrained, 60, said)
       assert.strictEqual((await lease()).epoch, epoch + 1n, "the old one has not come back")
       ;[active, standby] = [standby, active]
     }

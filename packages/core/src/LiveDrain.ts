@@ -26,7 +26,9 @@ export interface LiveDrained {
  */
 export const run = (
   options: Omit<Spool.SpoolOptions, "instruments">,
-  store: MarketStore["Service"]
+  store: MarketStore["Service"],
+  /** Told how to ask what is left, once the spool is open. */
+  onOpened: (depth: Spool.Spool["Service"]["depth"]) => void = () => {}
 ): Effect.Effect<LiveDrained, StoreError | SpoolError, FileSystem.FileSystem | Path.Path> =>
   Effect.gen(function* () {
     const path = yield* Path.Path
@@ -35,6 +37,7 @@ export const run = (
       ...options,
       instruments: () => instruments?.directory ?? new Map()
     })
+    onOpened(spool.depth)
     instruments = yield* LiveInstruments.open(path.join(options.folder, "instruments.jsonl"))
     // No session begins under this name.
     const writer = LiveWriter.make({ store, spool, instruments, instance: "drain" })

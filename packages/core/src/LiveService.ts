@@ -30,6 +30,7 @@ import { Publication } from "./Publication.ts"
 import * as Spool from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
+import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a service is made of. */
 export interface LiveServiceOptions<E = never> {
@@ -156,7 +157,13 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     return LiveService.of({ status, hub, failure: Deferred.await(failed) })
   })
 
-/** Where sessions that are over ended: the earliest of each data, so that nothing is left out. */
+/**
+ * Rows are received later than they happened, and providers replay by either time: so much earlier a replay begins, so that what
+ * the session before has not received is in it. What it has received is there already, and changes nothing.
+ */
+const LongestLag = 10n * UnixNanos.PerSecond
+
+/** From where on sessions that are over have to be made good: the earliest of each data, so that nothing is left out. */
 const whereEnded = (
   store: MarketStore["Service"],
   isOver: (session: FeedSessionKey) => boolean
@@ -173,7 +180,7 @@ const whereEnded = (
       return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
         over
           .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
-          .map(({ watermark }) => watermark)
+          .map(({ watermark }) => watermark - LongestLag)
           .reduce<bigint | undefined>((a, b) => (a === undefined || b < a ? b : a), undefined)
     })
   )

@@ -13,7 +13,7 @@ import { MarketStore } from "./MarketStore.ts"
 import type * as Spool from "./Spool.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
-/** What is known of a spool that is looked at by nobody. */
+/** A spool with nothing in it, or that nobody looks at. */
 const emptySpool: Spool.SpoolDepth = {
   frames: 0n,
   rows: 0n,
@@ -35,38 +35,50 @@ const idleWriter: LiveServiceStatus["writer"] = {
   problem: undefined
 }
 
-/** The service of a standby. `spoolLimit`: most bytes that its spool may take once it is active. */
-export const layer = (options: {
-  readonly spoolLimit: number
-}): Layer.Layer<LiveService | BackfillJobs, never, LeaderLease | StoreReach> =>
-  Layer.merge(layerService(options.spoolLimit), layerJobs)
+/** The service of a standby. `spool`: that of its earlier turns, and of those to come. */
+export const layer = (
+  spool: Omit<Spool.SpoolOptions, "instruments">
+): Layer.Layer<
+  LiveService | BackfillJobs,
+  never,
+  LeaderLease | StoreReach | MarketStore | FileSystem.FileSystem | Path.Path
+> => Layer.merge(Layer.effect(LiveService, make(spool)), layerJobs)
 
-const layerService = (spoolLimit: number): Layer.Layer<LiveService, never, LeaderLease | StoreReach> =>
-  Layer.effect(
-    LiveService,
-    Effect.gen(function* () {
-      const lease = yield* LeaderLease
-      const reach = yield* StoreReach
-      const startedAt = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
-      const failure = yield* Deferred.make<never>()
-      const status = Effect.sync(
-        (): LiveServiceStatus => ({
-          startedAt,
-          feeds: [],
-          providers: [],
-          spool: emptySpool,
-          spoolLimit,
-          dropped: { overflow: 0n, "disk-full": 0n },
-          writer: idleWriter,
-          publication: undefined,
-          subscribers: [],
-          lease: lease.status(),
-          storeAway: reach.problem()
-        })
-      )
-      return LiveService.of({ status, hub: Hub.make(), failure: Deferred.await(failure) })
-    })
+const make = Effect.fnUntraced(function* (spool: Omit<Spool.SpoolOptions, "instruments">) {
+  const lease = yield* LeaderLease
+  const reach = yield* StoreReach
+  const startedAt = BigInt(yield* Clock.currentTimeMillis) * UnixNanos.PerMilli
+  const failure = yield* Deferred.make<never>()
+  let depth: Effect.Effect<Spool.SpoolDepth> = Effect.succeed(emptySpool)
+  const drained = drain(spool, (opened) => {
+    depth = opened
+  })
+  yield* Effect.forkScoped(
+    Effect.ensuring(
+      drained,
+      Effect.sync(() => {
+        depth = Effect.succeed(emptySpool)
+      })
+    )
   )
+  const status = Effect.gen(function* () {
+    const current: LiveServiceStatus = {
+      startedAt,
+      feeds: [],
+      providers: [],
+      spool: yield* Effect.suspend(() => depth),
+      spoolLimit: spool.maxBytes,
+      dropped: { overflow: 0n, "disk-full": 0n },
+      writer: idleWriter,
+      publication: undefined,
+      subscribers: [],
+      lease: lease.status(),
+      storeAway: reach.problem()
+    }
+    return current
+  })
+  return LiveService.of({ status, hub: Hub.make(), failure: Deferred.await(failure) })
+})
 
 /** A standby writes nothing: backfills are the business of the one that is active. */
 const layerJobs: Layer.Layer<BackfillJobs> = Layer.succeed(
@@ -84,16 +96,17 @@ const layerJobs: Layer.Layer<BackfillJobs> = Layer.succeed(
 )
 
 /** Writes what the spool holds, and says so. Where it cannot be done now, it is done by the next turn as the active one. */
-export const drain = (
-  spool: Omit<Spool.SpoolOptions, "instruments">
+const drain = (
+  spool: Omit<Spool.SpoolOptions, "instruments">,
+  onOpened: (depth: Effect.Effect<Spool.SpoolDepth>) => void
 ): Effect.Effect<void, never, MarketStore | FileSystem.FileSystem | Path.Path> =>
-  Effect.flatMap(MarketStore, (store) => LiveDrain.run(spool, store)).pipe(
+  Effect.flatMap(MarketStore, (store) => LiveDrain.run(spool, store, onOpened)).pipe(
     Effect.flatMap(({ duplicates, frames, rows }) =>
-      frames === 0n
-        ? Effect.void
-        : Effect.logInfo(
-            `what the spool had left is written: ${rows} rows, and ${duplicates} that were there already`
-          )
+      Effect.logInfo(
+        frames === 0n
+          ? "the spool has nothing left"
+          : `what the spool had left is written: ${rows} rows, and ${duplicates} that were there already`
+      )
     ),
     Effect.catch((error) => Effect.logWarning(`the spool is left as it is: ${error.message}`))
   )

@@ -24,7 +24,8 @@ import { clientConfig, type ServerAddress } from "./ServerAddress.ts"
 
 /** A lease, and who wants it. */
 export interface StoreLeaseOptions {
-  readonly server: ServerAddress
+  /** Where the server is, or how that is found out: asked for with every session. */
+  readonly server: ServerAddress | Effect.Effect<ServerAddress, StoreError>
   /** Services of one name are one that is active and its standbys. */
   readonly name: string
   /** Who this is, for people: `host process 4711`. */
@@ -160,15 +161,16 @@ class Lease {
   }
 
   get #connect(): Effect.Effect<PgPool.PgConnection, StoreError, Scope.Scope> {
-    const client = clientConfig(this.#options.server, "dm-lease")
-    return Effect.flatMap(
-      PgPool.make({
+    return Effect.gen({ self: this }, function* () {
+      const { server } = this.#options
+      const client = clientConfig(Effect.isEffect(server) ? yield* server : server, "dm-lease")
+      const pool = yield* PgPool.make({
         client: { ...client, connectionTimeoutMillis: PatienceMillis },
         maxConnections: 1,
         sessionSettings: { idle_in_transaction_session_timeout: "5s", lock_timeout: "5s" }
-      }),
-      (pool) => pool.connection("hold lease")
-    )
+      })
+      return yield* pool.connection("hold lease")
+    })
   }
 
   /** Again and again while the server is away or a session is lost. */

@@ -1,4 +1,8 @@
 /** What a lease does to the sessions of a holder that is frozen, and of one that the server has lost. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { connect, createServer, type Socket } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { StoreMigrations } from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
@@ -37,6 +41,46 @@ const fencedPool = (server: ServerAddress, epoch: bigint) =>
     fence: { name: "it's", epoch },
     isFenced: true
   })
+
+/** A way to the server that can be cut: what is sent gets nowhere, and nobody is told. */
+const cableTo = (server: ServerAddress) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const folder = mkdtempSync(join(tmpdir(), "dm-cable-"))
+      const name = `.s.PGSQL.${server.port}`
+      const pairs = new Set<readonly [Socket, Socket]>()
+      let isCut = false
+      const proxy = createServer((near) => {
+        const far = connect(join(server.host, name))
+        pairs.add([near, far])
+        for (const [from, to] of [
+          [near, far],
+          [far, near]
+        ] as const) {
+          from.on("data", (chunk) => to.write(chunk))
+          from.on("error", () => to.destroy())
+          from.on("close", () => to.destroy())
+          if (isCut) from.pause()
+        }
+      })
+      await new Promise<void>((done) => proxy.listen(join(folder, name), done))
+      const set = (cut: boolean): void => {
+        isCut = cut
+        for (const pair of pairs) for (const socket of pair) cut ? socket.pause() : socket.resume()
+      }
+      return {
+        host: folder,
+        cut: () => set(true),
+        mend: () => set(false),
+        close: () => {
+          for (const pair of pairs) for (const socket of pair) socket.destroy()
+          proxy.close()
+          rmSync(folder, { recursive: true, force: true })
+        }
+      }
+    }),
+    (cable) => Effect.sync(cable.close)
+  )
 
 describe.skipIf(missing !== undefined)("a lease", () => {
   it.live(
@@ -120,6 +164,32 @@ describe.skipIf(missing !== undefined)("a lease", () => {
         assert.strictEqual(row!.epoch, epoch)
       }),
     30_000
+  )
+
+  it.live(
+    "is lost by a holder that is cut off, and the one that has it now is not disturbed when the network is back",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* database
+        const cable = yield* cableTo(server)
+        const far = lease({ ...server, host: cable.host }, "far")
+        const { lost } = yield* far.acquire
+        const ended = yield* Effect.forkChild(Effect.flip(lost))
+        cable.cut()
+        const begin = Date.now()
+        const near = yield* Effect.timeout(lease(server, "near").acquire, "3 seconds")
+        assert.strictEqual(near.epoch, 2n)
+        assert.isBelow(Date.now() - begin, 1500)
+        assert.isUndefined(ended.pollUnsafe(), "it cannot know")
+        cable.mend()
+        const error = yield* Effect.timeout(Fiber.join(ended), "12 seconds")
+        assert.strictEqual(error.reason._tag, "StoreFenced")
+        assert.deepStrictEqual([far.status().role, far.status().holder], ["standby", "near"])
+        const again = yield* Effect.forkChild(far.acquire)
+        yield* Effect.sleep("1200 millis")
+        assert.isUndefined(again.pollUnsafe())
+      }),
+    40_000
   )
 
   it.live(

@@ -166,15 +166,10 @@ const run = Effect.fnUntraced(function* (
 
 /** Waits for the lease: writes what is left in the spool, and answers on the control plane. */
 const standBy = ({ level, loaded, place, session }: Start) => {
-  const { maxSizeGb } = loaded.config.spool
-  const service = LiveStandby.layer({ spoolLimit: maxSizeGb * Gigabyte })
-  const work = Effect.gen(function* () {
-    yield* Output.note("dm: standby; Ctrl-C or SIGTERM ends it")
-    yield* Effect.provide(LiveStandby.drain(spoolOf(session, loaded)), NodeServices.layer)
-    return yield* Effect.never
-  })
+  const service = LiveStandby.layer(spoolOf(session, loaded)).pipe(Layer.provide(NodeServices.layer))
+  const work = Effect.andThen(Output.note("dm: standby; Ctrl-C or SIGTERM ends it"), Effect.never)
   const control = ServiceControl.layer(session, loaded, place, level).pipe(Layer.provide(service))
-  return Effect.scoped(Effect.provide(work, control))
+  return Effect.provide(work, control)
 }
 
 /** The service, alone or as one of several. */
@@ -185,7 +180,7 @@ const serve = Effect.fnUntraced(function* (start: Start) {
   )
   if (!loaded.config.ha.enabled)
     return yield* withServiceStoreOf(loaded, run(start, undefined), symbols.entries, { remembered })
-  const lease = yield* ServiceTurns.leaseOf(loaded)
+  const lease = ServiceTurns.leaseOf(loaded)
   return yield* ServiceTurns.takeTurns(lease, {
     standby: withServiceStoreOf(loaded, standBy(start), symbols.entries, { remembered, isKeeper: false }),
     active: ({ epoch }) => {
