@@ -40,6 +40,10 @@ export class OutsideServer {
     return Redacted.value(PgServer.toUrl(this.#address!))
   }
 
+  get address(): PgServer.ServerAddress {
+    return this.#address!
+  }
+
   async row<A>(sql: string): Promise<A> {
     const [row] = await Effect.runPromise(this.#pool!.query(sql))
     return row as A
@@ -171,6 +175,12 @@ export class Side {
     })
   }
 
+  /** What `dm status` shows. */
+  async shown(): Promise<string> {
+    const { stdout } = await this.#place.run(["status"], { env: this.#env, cwd: this.folder })
+    return stdout
+  }
+
   said(): string {
     return `--- ${this.name}\n${this.log}`
   }
@@ -256,6 +266,11 @@ export const takeOver = async (
     await until("the second is the standby", isStandby(standby), 30, said)
     assert.strictEqual((await standby.get("/ready"))?.code, 503)
     assert.strictEqual((await standby.get("/health"))?.code, 200)
+    assert.match(
+      await standby.shown(),
+      /role +standby, lease data-manager; active: \S+ process \d+, epoch 1, heard of/
+    )
+    assert.match(await active.shown(), /role +active, lease data-manager, epoch 1, heard of/)
     const times: Array<TakeoverTimes> = []
     for (const fault of faults) {
       await sleep(500 + Math.random() * 1000)
