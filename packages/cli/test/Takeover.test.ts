@@ -8,7 +8,7 @@ type Lease = ReturnType<typeof StoreLease.make>
 
 describe("two services on one database", () => {
   it("follow each other, killed and frozen, and store every trade once", { timeout: 300_000 }, async () => {
-    const times = await takeOver(["kill", "freeze"], 60_000, 3000)
+    const times = await takeOver(["kill", "freeze"], 60_000, 1000)
     console.log(shown(times))
     const [killed, frozen] = times
     assert.isBelow(killed!.lease, 1000, "after kill -9")
