@@ -316,7 +316,7 @@ export const takeOver = async (
       assert.strictEqual((await lease()).epoch, epoch + 1n, "the old one has not come back")
       ;[active, standby] = [standby, active]
     }
-    await until("every trade is there", async () => (await rows()) >= count, 120, said)
+    await until("every trade is there", async () => (await rows()) >= count, 120 + count / rate, said)
     assert.strictEqual(await standby.end("SIGTERM"), 0, said())
     assert.strictEqual(await active.end("SIGTERM"), 0, said())
     const found = await server.row<object>(trades)

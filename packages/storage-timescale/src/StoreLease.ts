@@ -167,9 +167,11 @@ class Lease {
       const pool = yield* PgPool.make({
         client: { ...client, connectionTimeoutMillis: PatienceMillis },
         maxConnections: 1,
-        sessionSettings: { idle_in_transaction_session_timeout: "5s", lock_timeout: "5s" }
+        sessionSettings: { idle_in_transaction_session_timeout: "5s", lock_timeout: "4s" }
       })
-      return yield* pool.connection("hold lease")
+      const connection = yield* pool.connection("hold lease")
+      const query: PgPool.PgConnection["query"] = (sql, values) => answered(connection.query(sql, values))
+      return { ...connection, query }
     })
   }
 
@@ -217,7 +219,7 @@ class Lease {
   #look(connection: PgPool.PgConnection): Effect.Effect<Look, StoreError> {
     return Effect.gen({ self: this }, function* () {
       const { name } = this.#options
-      const [look] = yield* answered(connection.query<Look & PgPool.SqlRow>(lookStatement(name), [name]))
+      const [look] = yield* connection.query<Look & PgPool.SqlRow>(lookStatement(name), [name])
       if (look === undefined) return yield* again("look at lease", `the lease ${name} was removed`)
       if (look.epoch !== this.#epoch || look.heartbeat !== this.#seen) this.#heartbeatAt = yield* now
       this.#seen = look.heartbeat
@@ -289,7 +291,7 @@ class Lease {
   #keep(connection: PgPool.PgConnection, epoch: bigint): Effect.Effect<never, StoreError> {
     const { name } = this.#options
     const beat = Effect.gen({ self: this }, function* () {
-      const rows = yield* answered(connection.query(beatStatement, [name, epoch]))
+      const rows = yield* connection.query(beatStatement, [name, epoch])
       if (rows.length === 0) return yield* this.#lost(connection, epoch)
       // After a session that was lost; where the server still has the old one it is tried with the next heartbeat.
       if (!isLocked) {
