@@ -67,5 +67,5 @@ export const takeTurns = <E, R>(
         ? Effect.logError(`${error.message}; this service is the standby from now on`)
         : Effect.fail(error)
     )
-  ) as Effect.Effect<never, E | StoreError, R>
+  )
 }

@@ -14,7 +14,6 @@ import type { StoreError } from "./StoreError.ts"
 
 /** What was written. */
 export interface LiveDrained {
-  readonly frames: bigint
   /** Rows that are new in the store, and such as it had. */
   readonly rows: bigint
   readonly duplicates: bigint
@@ -48,7 +47,7 @@ export const run = (
     yield* Effect.raceFirst(writer.run, written)
     yield* endSessions(store, yield* spool.id)
     const { duplicates, rows } = writer.status()
-    return { frames: spool.opened.next - spool.opened.first, rows, duplicates }
+    return { rows, duplicates }
   }).pipe(Effect.scoped)
 
 const endSessions = Effect.fnUntraced(function* (store: MarketStore["Service"], stream: string) {

@@ -101,9 +101,9 @@ const drain = (
   onOpened: (depth: Effect.Effect<Spool.SpoolDepth>) => void
 ): Effect.Effect<void, never, MarketStore | FileSystem.FileSystem | Path.Path> =>
   Effect.flatMap(MarketStore, (store) => LiveDrain.run(spool, store, onOpened)).pipe(
-    Effect.flatMap(({ duplicates, frames, rows }) =>
+    Effect.flatMap(({ duplicates, rows }) =>
       Effect.logInfo(
-        frames === 0n
+        rows + duplicates === 0n
           ? "the spool has nothing left"
           : `what the spool had left is written: ${rows} rows, and ${duplicates} that were there already`
       )
