@@ -7,7 +7,9 @@ import {
   type ConfigError,
   type ConfiguredEntries,
   InstrumentRegistry,
+  LateStore,
   type MarketStore,
+  type RememberedSymbols,
   type StoreCapabilities,
   type StoreError,
   type StoreMigrations
@@ -32,6 +34,12 @@ export const loadConfig = (session: Session): Effect.Effect<ConfigFile.LoadedCon
     env: session.env,
     cwd: session.cwd
   })
+
+/** The server that `[database] url` names. Fails where it is away. */
+export const outsideServer = (
+  loaded: ConfigFile.LoadedConfig
+): Effect.Effect<PgServer.ServerAddress, StoreError> =>
+  Effect.map(Effect.scoped(open(loaded)), ({ address }) => address)
 
 /** Whether the embedded server is used. */
 export const isEmbedded = (loaded: ConfigFile.LoadedConfig): boolean =>
@@ -73,13 +81,25 @@ const settingsOf = ({ config }: ConfigFile.LoadedConfig): TimescaleStore.StoreSe
   tradesRetentionDays: config.retention.tradesRetentionDays
 })
 
-/** Connections of the housekeeping that a service does. */
+/** Connections of the housekeeping that a service does, and of its lease. */
 const MaintenanceConnections = 2
+const LeaseConnections = 1
+
+/** What a service opens its store for. */
+export interface ServiceStore {
+  /** The lease under which it writes. */
+  readonly fence?: TimescaleStore.StoreFence | undefined
+  /** Whether it looks after the store; the standby does not. Default true. */
+  readonly isKeeper?: boolean | undefined
+  /** What the database had before, for a start while it is away. */
+  readonly remembered: RememberedSymbols.RememberedSymbols
+}
 
 /** The store; a service looks after it as well, as long as it runs. */
 const storeLayer = (
   loaded: ConfigFile.LoadedConfig,
-  isService: boolean
+  isService: boolean,
+  fence?: TimescaleStore.StoreFence
 ): Layer.Layer<MarketStore | StoreMigrations, StoreError> =>
   Layer.unwrap(
     Effect.map(open(loaded), ({ address, embedded }) => {
@@ -87,12 +107,16 @@ const storeLayer = (
       const store = TimescaleStore.layer({
         server: address,
         embedded,
-        maxConnections: database.maxConnections - (isService ? MaintenanceConnections : 0),
+        maxConnections:
+          database.maxConnections -
+          (isService ? MaintenanceConnections : 0) -
+          (fence === undefined ? 0 : LeaseConnections),
         settings: settingsOf(loaded),
-        migrate: embedded ? "auto" : "require"
+        migrate: embedded ? "auto" : "require",
+        fence
       })
       return isService
-        ? TimescaleStore.layerMaintenance(address, retention.tradesRetentionDays).pipe(
+        ? TimescaleStore.layerMaintenance(address, retention.tradesRetentionDays, fence).pipe(
             Layer.provideMerge(store)
           )
         : store
@@ -101,15 +125,22 @@ const storeLayer = (
 
 type StoreServices = MarketStore | StoreMigrations | InstrumentRegistry
 
-const storeServices = (
+const registryLayer = (
   loaded: ConfigFile.LoadedConfig,
   configured: ConfiguredEntries,
-  isService: boolean
-): Layer.Layer<StoreServices, StoreError> =>
+  remembered?: RememberedSymbols.RememberedSymbols
+) =>
   InstrumentRegistry.layerWith({
     configured,
-    databaseOverrides: loaded.config.symbols.databaseEnabled
-  }).pipe(Layer.provideMerge(storeLayer(loaded, isService)))
+    databaseOverrides: loaded.config.symbols.databaseEnabled,
+    remembered
+  })
+
+const storeServices = (
+  loaded: ConfigFile.LoadedConfig,
+  configured: ConfiguredEntries
+): Layer.Layer<StoreServices, StoreError> =>
+  registryLayer(loaded, configured).pipe(Layer.provideMerge(storeLayer(loaded, false)))
 
 /** Runs an effect with the store and the registry of a configuration. */
 export const withStoreOf = <A, E, R>(
@@ -118,15 +149,25 @@ export const withStoreOf = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   configured: ConfiguredEntries = []
 ): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
-  Effect.provide(effect, storeServices(loaded, configured, false)).pipe(withLogs(session, loaded))
+  Effect.provide(effect, storeServices(loaded, configured)).pipe(withLogs(session, loaded))
 
-/** `withStoreOf` for a service: the store is looked after, too, and the log is the caller's business. */
+type ServiceServices = MarketStore | InstrumentRegistry | LateStore.StoreReach
+
+/**
+ * `withStoreOf` for a service: the store is looked after, too, and the log is the caller's business. A server that is away is waited
+ * for while the service runs already; the embedded one starts with the service.
+ */
 export const withServiceStoreOf = <A, E, R>(
   loaded: ConfigFile.LoadedConfig,
   effect: Effect.Effect<A, E, R>,
-  configured: ConfiguredEntries
-): Effect.Effect<A, E | StoreError, Exclude<R, StoreServices>> =>
-  Effect.provide(effect, storeServices(loaded, configured, true))
+  configured: ConfiguredEntries,
+  { fence, isKeeper = true, remembered }: ServiceStore
+): Effect.Effect<A, E | StoreError, Exclude<R, ServiceServices>> => {
+  const store = LateStore.layer(storeLayer(loaded, isKeeper, fence), {
+    isAway: (error) => !isEmbedded(loaded) && TimescaleStore.isAway(error)
+  })
+  return Effect.provide(effect, registryLayer(loaded, configured, remembered).pipe(Layer.provideMerge(store)))
+}
 
 /** Runs an effect with the migrations of a configuration's database, whose schema need not be there. */
 export const withMigrationsOf = <A, E, R>(

@@ -6,7 +6,7 @@ import type { Paint } from "./Paint.ts"
 import { facts, table } from "./Table.ts"
 import { short } from "./TimeText.ts"
 
-type Feed = ServiceStatus["feeds"][number]
+type Lease = NonNullable<ServiceStatus["ha"]>
 
 const age = (at: string | null, now: bigint): string => {
   if (at === null) return ""
@@ -17,34 +17,36 @@ const age = (at: string | null, now: bigint): string => {
     : `${duration((passed / UnixNanos.PerSecond) * UnixNanos.PerSecond)} ago`
 }
 
-const feedTable = (feeds: ReadonlyArray<Feed>, now: bigint, paint: Paint): ReadonlyArray<string> =>
-  feeds.length === 0
-    ? ["nothing is collected: no symbol is enabled; see dm symbols"]
-    : table(
-        [
-          { header: "provider" },
-          { header: "dataset" },
-          { header: "schema" },
-          { header: "symbols", align: "right" },
-          { header: "state" },
-          { header: "rows", align: "right" },
-          { header: "rows/s", align: "right" },
-          { header: "last row" },
-          { header: "gaps", align: "right" }
-        ],
-        feeds.map((feed) => [
-          feed.provider,
-          feed.dataset,
-          feed.schema,
-          grouped(feed.symbols),
-          feed.state,
-          grouped(feed.rows),
-          grouped(Math.round(feed.rows_per_second)),
-          age(feed.last_row_at, now),
-          grouped(feed.gaps)
-        ]),
-        paint
-      )
+const feedTable = ({ feeds, ha }: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> =>
+  ha?.role === "standby"
+    ? ["nothing is collected: this is the standby"]
+    : feeds.length === 0
+      ? ["nothing is collected: no symbol is enabled; see dm symbols"]
+      : table(
+          [
+            { header: "provider" },
+            { header: "dataset" },
+            { header: "schema" },
+            { header: "symbols", align: "right" },
+            { header: "state" },
+            { header: "rows", align: "right" },
+            { header: "rows/s", align: "right" },
+            { header: "last row" },
+            { header: "gaps", align: "right" }
+          ],
+          feeds.map((feed) => [
+            feed.provider,
+            feed.dataset,
+            feed.schema,
+            grouped(feed.symbols),
+            feed.state,
+            grouped(feed.rows),
+            grouped(Math.round(feed.rows_per_second)),
+            age(feed.last_row_at, now),
+            grouped(feed.gaps)
+          ]),
+          paint
+        )
 
 const spoolText = ({ spool }: ServiceStatus): string => {
   const share = `${bytes(spool.bytes)} of ${bytes(spool.limit_bytes)}`
@@ -87,11 +89,21 @@ const troubleLines = ({ freshness, gap_repair: repair }: ServiceStatus): Readonl
   })
 ]
 
+/** `active, epoch 3`, or who is. */
+const roleText = ({ epoch, heartbeat_age_seconds: since, holder, name, role }: Lease): string => {
+  const heard = since === null ? "" : `, heard of ${since.toFixed(1)} s ago`
+  const term = epoch === null ? "" : `, epoch ${epoch}`
+  return role === "active"
+    ? `active, lease ${name}${term}${heard}`
+    : `standby, lease ${name}; active: ${holder ?? "nobody"}${term}${heard}`
+}
+
 /** The service: what it is, what it collects, and how rows get on. */
 export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
   ...facts(
     [
       ["service", `dm ${service.version}, process ${service.pid}`],
+      ...(service.ha === null ? [] : [["role", roleText(service.ha)] as const]),
       ["running for", duration(BigInt(Math.round(service.uptime_seconds)) * UnixNanos.PerSecond)],
       ["spool", spoolText(service)],
       ["written", writerText(service)],
@@ -105,16 +117,20 @@ export const serviceLines = (service: ServiceStatus, now: bigint, paint: Paint):
     paint
   ),
   "",
-  ...feedTable(service.feeds, now, paint),
+  ...feedTable(service, now, paint),
   ...prefixed(troubleLines(service))
 ]
 
 const prefixed = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
   lines.length === 0 ? [] : ["", ...lines]
 
+/** How well it is, in its colour. */
+export const stateText = (state: ServiceStatus["health"]["state"], paint: Paint): string =>
+  state === "healthy" ? paint.green(state) : state === "degraded" ? paint.yellow(state) : paint.red(state)
+
 /** The service with its health. */
 export const watchedLines = (service: ServiceStatus, now: bigint, paint: Paint): ReadonlyArray<string> => [
-  service.health.healthy ? paint.green("healthy") : paint.red("unhealthy"),
+  stateText(service.health.state, paint),
   ...service.health.reasons.map(({ detail }) => `  ${detail}`),
   "",
   ...serviceLines(service, now, paint)

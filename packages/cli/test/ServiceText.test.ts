@@ -13,8 +13,10 @@ const service = (difference: Partial<ServiceStatus>): ServiceStatus => ({
   started_at: `${now}`,
   uptime_seconds: 4000,
   log_level: "info",
+  ha: null,
   health: {
     healthy: true,
+    state: "healthy",
     reasons: [],
     warnings: [],
     feeds: [],

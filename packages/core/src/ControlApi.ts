@@ -64,15 +64,20 @@ export const healthReasons = [
   "spool_waiting",
   "spool_problem",
   "writer_problem",
+  "store_away",
+  "lease_problem",
   "rows_dropped"
 ] as const
 
 /** What is worth a look and makes a service unhealthy not. */
 export const healthWarnings = ["symbols_stale", "gaps_open"] as const
+/** "degraded": something is wrong, and what is collected is safe. */
+export const healthStates = ["healthy", "degraded", "unhealthy"] as const
 
 /** Whether the service is healthy, and if not, why not. */
 export const HealthDocument = Schema.Struct({
   healthy: Schema.Boolean,
+  state: Schema.Literals(healthStates),
   reasons: Schema.Array(Schema.Struct({ name: Schema.Literals(healthReasons), detail: Schema.String })),
   warnings: Schema.Array(Schema.Struct({ name: Schema.Literals(healthWarnings), detail: Schema.String })),
   feeds: Schema.Array(
@@ -201,6 +206,16 @@ export const FreshnessDocument = Schema.Struct({
 
 const DroppedDocument = Schema.Struct({ overflow: Big, disk_full: Big })
 
+/** The lease of a service that is one of several. */
+export const LeaseDocument = Schema.Struct({
+  name: Schema.String,
+  role: Schema.Literals(["active", "standby"]),
+  epoch: Schema.NullOr(Big),
+  holder: Schema.NullOr(Schema.String),
+  heartbeat_age_seconds: Schema.NullOr(Schema.Finite),
+  problem: Schema.NullOr(Schema.String)
+})
+
 /** Everything that a service tells about itself. */
 export const StatusDocument = Schema.Struct({
   version: Schema.String,
@@ -209,6 +224,7 @@ export const StatusDocument = Schema.Struct({
   started_at: Big,
   uptime_seconds: Schema.Finite,
   log_level: Schema.Literals(logLevels),
+  ha: Schema.NullOr(LeaseDocument),
   health: HealthDocument,
   feeds: Schema.Array(FeedDocument),
   providers: Schema.Array(

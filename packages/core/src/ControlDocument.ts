@@ -7,13 +7,14 @@ import type {
   FreshnessDocument,
   GapRepairDocument,
   HealthDocument,
+  LeaseDocument,
   PublicationDocument,
   StatusDocument,
   SubscribersDocument,
   SubscriptionDocument,
   SymbolDocument
 } from "./ControlApi.ts"
-import type { HealthReason, HealthWarning } from "./ControlHealth.ts"
+import { type HealthReason, type HealthWarning, stateOf } from "./ControlHealth.ts"
 import type { ControlWatch } from "./ControlWatch.ts"
 import * as Decimal from "./Decimal.ts"
 import type { FreshnessStatus } from "./FreshnessWatch.ts"
@@ -39,6 +40,7 @@ export const health = (
   warnings: ReadonlyArray<HealthWarning> = []
 ): typeof HealthDocument.Type => ({
   healthy: reasons.length === 0,
+  state: stateOf(reasons),
   reasons,
   warnings,
   feeds: feeds.map(({ provider, selection, state }) => ({
@@ -151,6 +153,19 @@ export interface StatusExtras {
   readonly now: bigint
 }
 
+const lease = (found: LiveServiceStatus["lease"], now: bigint): typeof LeaseDocument.Type | null =>
+  found === undefined
+    ? null
+    : {
+        name: found.name,
+        role: found.role,
+        epoch: text(found.epoch),
+        holder: found.holder ?? null,
+        heartbeat_age_seconds:
+          found.heartbeatAt === undefined ? null : Number((now - found.heartbeatAt) / 1_000_000n) / 1000,
+        problem: found.problem ?? null
+      }
+
 /** Everything that the service tells about itself. */
 export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof StatusDocument.Type => ({
   version: extras.version,
@@ -159,6 +174,7 @@ export const status = (current: LiveServiceStatus, extras: StatusExtras): typeof
   started_at: current.startedAt.toString(),
   uptime_seconds: Number((extras.now - current.startedAt) / UnixNanos.PerSecond),
   log_level: extras.logLevel,
+  ha: lease(current.lease, extras.now),
   health: health(current, extras.reasons, extras.warnings),
   feeds: current.feeds.map((each) => feed(each, extras.watch)),
   providers: current.providers.map(({ detail, id, lag, lastDataAt, reconnects, state }) => ({

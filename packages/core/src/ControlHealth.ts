@@ -1,6 +1,6 @@
 /** Whether a live service is healthy and ready, told from its status. Pure. */
 import { Duration } from "effect"
-import type { healthReasons, healthWarnings } from "./ControlApi.ts"
+import type { healthReasons, healthStates, healthWarnings } from "./ControlApi.ts"
 import type { GapRepairStatus } from "./GapRepair.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import type { LiveServiceStatus } from "./LiveService.ts"
@@ -36,9 +36,31 @@ export const feedName = ({ provider, selection }: LiveFeedStatus): string =>
 export const reasons = (status: LiveServiceStatus, limits: HealthLimits): ReadonlyArray<HealthReason> => [
   ...status.feeds.flatMap((feed) => feedReasons(feed, status, limits)),
   ...spoolReasons(status, limits),
-  ...(status.writer.problem === undefined
+  ...storeReasons(status)
+]
+
+/** With these, everything that comes is collected, and waits on disk at the worst. */
+const harmless: ReadonlySet<HealthReason["name"]> = new Set([
+  "spool_filling",
+  "spool_waiting",
+  "writer_problem",
+  "store_away",
+  "lease_problem"
+])
+
+/** How bad it is. */
+export const stateOf = (found: ReadonlyArray<HealthReason>): (typeof healthStates)[number] =>
+  found.length === 0 ? "healthy" : found.every(({ name }) => harmless.has(name)) ? "degraded" : "unhealthy"
+
+/** A store that was never reached is told as that, and not as a problem of the writer as well. */
+const storeReasons = ({ lease, storeAway, writer }: LiveServiceStatus): ReadonlyArray<HealthReason> => [
+  ...(storeAway === undefined
     ? []
-    : [{ name: "writer_problem", detail: status.writer.problem } as const])
+    : [{ name: "store_away", detail: `the database was not reached yet: ${storeAway}` } as const]),
+  ...(writer.problem === undefined || storeAway !== undefined
+    ? []
+    : [{ name: "writer_problem", detail: writer.problem } as const]),
+  ...(lease?.problem === undefined ? [] : [{ name: "lease_problem", detail: lease.problem } as const])
 ]
 
 /** When the newest row of a feed came; where symbols are watched one by one, of all feeds of the same data. */
@@ -147,9 +169,12 @@ export const warnings = (
 /** Whether the service does its work yet, and what it waits for. */
 export const readiness = ({
   feeds,
+  lease,
   spool,
   writer
 }: LiveServiceStatus): { readonly ready: boolean; readonly detail: string } => {
+  if (lease?.role === "standby")
+    return { ready: false, detail: `standby: ${lease.holder ?? "nobody"} is active` }
   if (!feeds.some(({ state }) => state === "running")) return { ready: false, detail: "no feed runs yet" }
   if (writer.appends === 0n && spool.frames > 0n)
     return { ready: false, detail: "the store has taken nothing yet" }

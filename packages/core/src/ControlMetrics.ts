@@ -49,6 +49,29 @@ export const definitions = {
     "1 while this `reason` holds",
     "See the reason in `dm status`; each is described with its metric below."
   ),
+  dm_ha_active: define(
+    "gauge",
+    "",
+    "1 where this service has the lease, 0 on a standby; absent without `[ha] enabled`",
+    "The sum over all sides of a `lease` has to be 1: alert when it is not for longer than `[ha] lease_seconds`."
+  ),
+  dm_ha_epoch: define(
+    "gauge",
+    "",
+    "Epoch of the lease: it grows by one whenever another service becomes active"
+  ),
+  dm_ha_heartbeat_age_seconds: define(
+    "gauge",
+    "seconds",
+    "Time since the holder of the lease was heard of",
+    "Above `[ha] lease_seconds`: the database is away, or nobody is active."
+  ),
+  dm_store_away: define(
+    "gauge",
+    "",
+    "1 while the database has not been reached since the start",
+    "Start it; rows wait in the spool meanwhile."
+  ),
   dm_feeds: define("gauge", "feeds", "Feeds of this provider, dataset and schema"),
   dm_feeds_running: define(
     "gauge",
@@ -265,6 +288,7 @@ const inSeconds = (nanos: bigint): number => Number(nanos / 1000n) / 1e6
 /** All values. */
 export const samples = (source: MetricSource): ReadonlyArray<MetricSample> => [
   ...serviceSamples(source),
+  ...leaseSamples(source),
   ...feedSamples(source),
   ...freshnessSamples(source.status),
   ...repairSamples(source),
@@ -283,6 +307,7 @@ const serviceSamples = ({ name, now, process, reasons, status, version }: Metric
   sample("dm_info", 1, { name, version }),
   sample("dm_uptime_seconds", inSeconds(now - status.startedAt)),
   sample("dm_healthy", reasons.length === 0),
+  sample("dm_store_away", status.storeAway !== undefined),
   ...healthReasons.map((reason) =>
     sample(
       "dm_unhealthy",
@@ -296,6 +321,19 @@ const serviceSamples = ({ name, now, process, reasons, status, version }: Metric
     sample("dm_event_loop_delay_seconds", value, { quantile })
   )
 ]
+
+const leaseSamples = ({ now, status }: MetricSource): ReadonlyArray<MetricSample> => {
+  if (status.lease === undefined) return []
+  const { epoch, heartbeatAt, name, role } = status.lease
+  const labels = { lease: name }
+  return [
+    sample("dm_ha_active", role === "active", labels),
+    ...(epoch === undefined ? [] : [sample("dm_ha_epoch", epoch, labels)]),
+    ...(heartbeatAt === undefined
+      ? []
+      : [sample("dm_ha_heartbeat_age_seconds", inSeconds(now - heartbeatAt), labels)])
+  ]
+}
 
 /** By provider, dataset and schema: a feed of its own for symbols that came later is no series of its own. */
 const feedSamples = ({ status, watch }: MetricSource): ReadonlyArray<MetricSample> =>

@@ -381,12 +381,22 @@ export const schema = Schema.Struct({
     })
   }),
   ha: section("A standby that takes over. Both sides use one database.", {
-    enabled: flag(false, "Whether this process competes for the lease before it collects."),
-    lease_seconds: whole(15, 2, 3600, {
+    enabled: flag(
+      false,
+      "Whether this process competes for the lease before it collects. Needs a database that `[database] url` names."
+    ),
+    name: textMatching(
+      "data-manager",
+      /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
+      "1 to 63 letters, digits, dashes or underscores",
+      "Name of the lease: services of one name are one that is active and its standbys."
+    ),
+    lease_seconds: whole(4, 2, 3600, {
       unit: "seconds",
-      description: "Silence of the active side after which the standby takes over."
+      description:
+        "Silence of the active side after which the standby takes over. One whose process has ended is noticed at once."
     }),
-    heartbeat_seconds: whole(3, 1, 600, {
+    heartbeat_seconds: whole(1, 1, 600, {
       unit: "seconds",
       description: "Time between renewals of the lease."
     })

@@ -5,6 +5,7 @@
 import { Clock, Context, type Duration, Effect, Layer, Ref, Schedule, Stream, SubscriptionRef } from "effect"
 import type { Instrument, InstrumentDirectory, InstrumentId, Listing } from "./Instrument.ts"
 import { type InstrumentTables, MarketStore, type SymbolEntry } from "./MarketStore.ts"
+import type { RememberedSymbols } from "./RememberedSymbols.ts"
 import { StoreBadRequest, StoreError } from "./StoreError.ts"
 import * as SymbolText from "./SymbolText.ts"
 import type { TimeRange } from "./TimeRange.ts"
@@ -81,6 +82,8 @@ export interface RegistryOptions {
   readonly databaseOverrides?: boolean | undefined
   /** How often `changes` looks; default 5 seconds. */
   readonly pollInterval?: Duration.Input | undefined
+  /** What the database had before: it counts until the database is reached for the first time. */
+  readonly remembered?: RememberedSymbols | undefined
 }
 
 type Service = InstrumentRegistry["Service"]
@@ -191,9 +194,9 @@ const changesOf = (configured: ConfiguredEntries = []): Stream.Stream<unknown> =
 /** Entries after precedence: what the database says of a symbol, else the configuration, else discovery. */
 const allEntries = (
   store: MarketStore["Service"],
-  { configured, databaseOverrides = true }: RegistryOptions
+  { configured, databaseOverrides = true, remembered }: RegistryOptions
 ): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> =>
-  Effect.zipWith(store.symbolEntries, entriesOf(configured), (stored, fromFile) => {
+  Effect.zipWith(storedEntries(store, remembered), entriesOf(configured), (stored, fromFile) => {
     const discovered = stored.filter((entry) => entry.source === "discovery" && entry.removedAt === undefined)
     const byKey = new Map(discovered.map((entry) => [keyOf(entry), entry]))
     for (const entry of fromFile) byKey.set(keyOf(entry), entry)
@@ -201,6 +204,27 @@ const allEntries = (
       if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
     return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
   })
+
+/** Entries of the database; those that are remembered until it is reached. */
+const storedEntries = (
+  store: MarketStore["Service"],
+  remembered: RememberedSymbols | undefined
+): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> => {
+  if (remembered === undefined) return store.symbolEntries
+  let last: ReadonlyArray<SymbolEntry> | undefined
+  return store.symbolEntries.pipe(
+    Effect.tap((entries) => {
+      const isNew = last === undefined || !areSame(last, entries)
+      last = entries
+      return isNew ? remembered.write(entries) : Effect.void
+    }),
+    Effect.catch((error) =>
+      error.isRetryable && last === undefined
+        ? Effect.map(remembered.read, (entries) => entries ?? [])
+        : Effect.fail(error)
+    )
+  )
+}
 
 const addEntry = Effect.fnUntraced(function* (
   store: MarketStore["Service"],
@@ -256,6 +280,14 @@ const changeEntry = (
     const changed: SymbolEntry = { ...found[0]!, ...difference, source: "database" }
     yield* store.putSymbolEntries([changed])
     return changed
+  })
+
+/** A look that finds nothing new, in the order of the database. */
+const areSame = (before: ReadonlyArray<SymbolEntry>, after: ReadonlyArray<SymbolEntry>): boolean =>
+  before.length === after.length &&
+  before.every((entry, i) => {
+    const other = after[i]!
+    return keyOf(entry) === keyOf(other) && entry.removedAt === other.removedAt && isSame(entry, other)
   })
 
 const isSame = (a: SymbolEntry, b: SymbolEntry): boolean =>

@@ -27,6 +27,15 @@ export interface LiveCollectionOptions {
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
   /** Called for each symbol that is collected no longer. */
   readonly onLeft?: ((feed: WatchedFeed, symbol: string) => void) | undefined
+  /** Since when a provider is asked to replay data, ns, at the start of its first feed; see `LiveFeedOptions.from`. */
+  readonly from?: ((data: CollectedData) => bigint | undefined) | undefined
+}
+
+/** Data of one kind. */
+export interface CollectedData {
+  readonly provider: string
+  readonly dataset: string
+  readonly schema: MarketSchema
 }
 
 /** A collection that runs. */
@@ -82,6 +91,8 @@ class Collection {
   readonly #scope: Scope.Scope
   #running: Array<Running> = []
   #feeds = 0
+  /** Groups whose first feed was started: later ones begin with what comes. */
+  readonly #begun = new Set<string>()
   /** Said once: what a provider does not collect. */
   readonly #told = new Set<string>()
 
@@ -162,13 +173,14 @@ class Collection {
         if (group === groupOf(wishes[0]!)) for (const symbol of collected) symbols.delete(symbol)
       if (symbols.size === 0) return
       this.#feeds += 1
+      const where = this.#from(wishes[0]!)
       const feed = LiveFeed.make({
         provider,
         hub,
         register,
         selection: { dataset, schema, stypeIn, symbols: [...symbols] },
         name: `${instance}/${this.#feeds}`,
-        from
+        from: from ?? where
       })
       const fiber = yield* Effect.forkIn(feed.run, this.#scope)
       this.#running.push({ feed, symbols, fiber, group: groupOf(wishes[0]!) })
@@ -200,6 +212,14 @@ class Collection {
       )
       return found
     })
+
+  /** Since when the first feed of this data asks for replay. */
+  #from(wish: Wish): bigint | undefined {
+    const { dataset, provider, schema } = wish
+    if (this.#begun.has(groupOf(wish))) return undefined
+    this.#begun.add(groupOf(wish))
+    return this.#options.from?.({ provider: provider.id, dataset, schema })
+  }
 
   #leave(wish: Wish): Effect.Effect<void> {
     const from = this.#running.find(

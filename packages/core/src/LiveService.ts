@@ -11,6 +11,7 @@
 
 import type { FileSystem } from "effect"
 import { Clock, Context, Deferred, Duration, Effect, Layer, Option, Path, type Scope } from "effect"
+import type { FeedSessionKey, OpenFeedSession } from "./FeedEntry.ts"
 import type { RegisterListings } from "./FileSource.ts"
 import * as FreshnessWatch from "./FreshnessWatch.ts"
 import * as Hub from "./Hub.ts"
@@ -18,6 +19,8 @@ import * as HubPublication from "./HubPublication.ts"
 import * as HubSpool from "./HubSpool.ts"
 import type { InstrumentDirectory } from "./Instrument.ts"
 import { InstrumentRegistry } from "./InstrumentRegistry.ts"
+import { StoreReach } from "./LateStore.ts"
+import { LeaderLease, type LeaseStatus } from "./LeaderLease.ts"
 import * as LiveCollection from "./LiveCollection.ts"
 import type { LiveFeedStatus } from "./LiveFeed.ts"
 import * as LiveInstruments from "./LiveInstruments.ts"
@@ -34,6 +37,7 @@ import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
 import { Subscription } from "./Subscription.ts"
 import type { TransportError } from "./TransportError.ts"
+import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a service is made of. */
 export interface LiveServiceOptions<E = never> {
@@ -58,6 +62,11 @@ export interface LiveServiceOptions<E = never> {
   readonly freshness?: Pick<FreshnessWatch.FreshnessWatchOptions, "quiet" | "factor" | "interval"> | undefined
   /** Time that the end waits for the store to take what came; default 8 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
+  /**
+   * Sessions of other services that are over, see `isOfLeaseBefore`: what is collected begins where they ended, as far as
+   * providers can replay it, and the rest is recorded as missing.
+   */
+  readonly isOver?: ((session: FeedSessionKey) => boolean) | undefined
 }
 
 /** How a service is doing. */
@@ -80,6 +89,10 @@ export interface LiveServiceStatus {
   readonly reload?: LiveReload.LiveReloadStatus | undefined
   /** Undefined where symbols are not watched one by one. */
   readonly freshness?: FreshnessWatch.FreshnessStatus | undefined
+  /** The lease of the service; undefined where it runs without one. */
+  readonly lease?: LeaseStatus | undefined
+  /** Why the store has not been reached since the start; undefined once it was. */
+  readonly storeAway?: string | undefined
 }
 
 /** Live collection that runs. */
@@ -104,6 +117,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
     const store = yield* MarketStore
     const registry = yield* InstrumentRegistry
     const publication = yield* Effect.serviceOption(Publication)
+    const lease = yield* Effect.serviceOption(LeaderLease)
+    const reach = yield* Effect.serviceOption(StoreReach)
     const path = yield* Path.Path
     const startedAt = BigInt(yield* Clock.currentTimeMillis) * 1_000_000n
     const failed = yield* Deferred.make<never, StoreError | SpoolError>()
@@ -131,6 +146,7 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       spool,
       instruments,
       instance: options.instance,
+      isOver: options.isOver,
       onCommitted: (frame) => {
         const passed = spooling.passed(frame)
         const durable = inMemory.markDurable(passed)
@@ -165,7 +181,8 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       // The writer knows sessions of this spool by it.
       instance: `${yield* spool.id}/${options.instance}`,
       defaultSchemas: options.defaultSchemas,
-      onLeft: watch?.forget
+      onLeft: watch?.forget,
+      from: options.isOver === undefined ? undefined : yield* whereEnded(store, options.isOver)
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
     if (watch !== undefined) yield* Effect.forkScoped(watch.run)
@@ -191,7 +208,9 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
               },
         subscribers: hub.subscribers(),
         reload: reload?.status(),
-        freshness: watch?.status()
+        freshness: watch?.status(),
+        lease: Option.getOrUndefined(lease)?.status(),
+        storeAway: Option.getOrUndefined(reach)?.problem()
       }
       return current
     })
@@ -224,6 +243,34 @@ const watching = Effect.fnUntraced(function* (
   return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
 })
 
+/**
+ * Rows are received later than they happened, and providers replay by either time: so much earlier a replay begins, so that what
+ * the session before has not received is in it. What it has received is there already, and changes nothing.
+ */
+const LongestLag = 10n * UnixNanos.PerSecond
+
+/** From where on sessions that are over have to be made good: the earliest of each data, so that nothing is left out. */
+const whereEnded = (
+  store: MarketStore["Service"],
+  isOver: (session: FeedSessionKey) => boolean
+): Effect.Effect<(data: LiveCollection.CollectedData) => bigint | undefined> =>
+  store.openFeedSessions.pipe(
+    Effect.catch((error) =>
+      Effect.as(
+        Effect.logWarning(`where the service before ended is not known: ${error.message}`),
+        [] as OpenFeedSession[]
+      )
+    ),
+    Effect.map((open) => {
+      const over = open.filter(({ session }) => isOver(session))
+      return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
+        over
+          .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
+          .map(({ watermark }) => watermark - LongestLag)
+          .reduce<bigint | undefined>((a, b) => (a === undefined || b < a ? b : a), undefined)
+    })
+  )
+
 /** Runs a part of the service in the background; a failure of it is one of the service. */
 const failing = <E extends StoreError | SpoolError>(
   work: Effect.Effect<never, E>,
@@ -249,7 +296,10 @@ const writing = Effect.fnUntraced(function* (
   })
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
-      const isDone = yield* Effect.timeoutOption(drained, timeout)
+      // A writer that has failed writes nothing more.
+      const isDone = (yield* Deferred.isDone(failed))
+        ? Option.none<void>()
+        : yield* Effect.timeoutOption(drained, timeout)
       if (Option.isSome(isDone)) return
       const { frames, rows } = yield* spool.depth
       yield* Effect.logWarning(

@@ -7,7 +7,7 @@ import { Clock, Effect, Schedule, Stream } from "effect"
 import { concat } from "./BatchConcat.ts"
 import { batchContext } from "./BatchContext.ts"
 import { allocate, first as firstRows } from "./BatchLayout.ts"
-import { crashNotes, type FeedNote, type OpenFeedSession } from "./FeedEntry.ts"
+import { crashNotes, type FeedNote, type FeedSessionKey, type OpenFeedSession } from "./FeedEntry.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import type { LiveInstruments } from "./LiveInstruments.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
@@ -27,6 +27,10 @@ export interface LiveWriterOptions {
    * processes left open are ended when one of the same data begins: what was not collected in between is missing.
    */
   readonly instance: string
+  /**
+   * Sessions of other spools that are over as well: of those who had the lease before. They are ended like those of this spool.
+   */
+  readonly isOver?: ((session: FeedSessionKey) => boolean) | undefined
   /** Rows of one append at most; default 65,536. */
   readonly appendRows?: number | undefined
   /** Time between appends that is used to gather rows, ms; default 50. */
@@ -217,8 +221,10 @@ class Writer {
   /** Everything that others have left in the spool is written by now, so their watermarks are the last ones. */
   get #findAbandoned(): Effect.Effect<void, StoreError> {
     return Effect.map(this.#persistently(this.#options.store.openFeedSessions), (open) => {
+      const { isOver = () => false } = this.#options
       this.#abandoned = open.filter(
-        ({ session }) => session.startsWith(`${this.#stream}/`) && !session.startsWith(this.#ownPrefix)
+        ({ session }) =>
+          !session.startsWith(this.#ownPrefix) && (session.startsWith(`${this.#stream}/`) || isOver(session))
       )
     })
   }

@@ -47,6 +47,15 @@ export class StoreServerFault extends Data.TaggedError("StoreServerFault")<{
   readonly code?: string
 }> {}
 
+/** The lease under which this program writes is another's by now; nothing was written, and nothing ever will be under it. */
+export class StoreFenced extends Data.TaggedError("StoreFenced")<{
+  readonly lease: string
+  /** The epoch of this program, and that of whoever has the lease now. */
+  readonly epoch: bigint
+  readonly current: bigint
+  readonly detail: string
+}> {}
+
 /** Why a store operation failed. */
 export type StoreErrorReason =
   | StoreUnavailable
@@ -54,6 +63,7 @@ export type StoreErrorReason =
   | StoreIncompatible
   | StoreExhausted
   | StoreContention
+  | StoreFenced
   | StoreBadRequest
   | StoreInvalidData
   | StoreServerFault

@@ -6,6 +6,7 @@ import * as Health from "../src/ControlHealth.ts"
 import * as Metrics from "../src/ControlMetrics.ts"
 import { ControlWatch } from "../src/ControlWatch.ts"
 import type { GapRepairStatus } from "../src/GapRepair.ts"
+import { isOfLeaseBefore, leaseInstance } from "../src/LeaderLease.ts"
 import type { LiveFeedStatus } from "../src/LiveFeed.ts"
 import type { LiveServiceStatus } from "../src/LiveService.ts"
 
@@ -164,6 +165,48 @@ describe("health", () => {
   })
 })
 
+const lease = (difference: Partial<NonNullable<LiveServiceStatus["lease"]>> = {}) => ({
+  name: "main",
+  role: "active" as const,
+  epoch: 3n,
+  holder: "host process 1",
+  heartbeatAt: now - second,
+  problem: undefined,
+  ...difference
+})
+
+describe("a service that is one of several, or waits for its database", () => {
+  it("is degraded while what it collects is safe, and unhealthy where something is lost", () => {
+    const state = (of: LiveServiceStatus) => Health.stateOf(Health.reasons(of, limits))
+    assert.strictEqual(state(status({ lease: lease() })), "healthy")
+    const away = status({ storeAway: "no server", writer: { ...status().writer, problem: "no server" } })
+    assert.deepStrictEqual(names(away), ["store_away"])
+    assert.strictEqual(state(away), "degraded")
+    assert.deepStrictEqual(names(status({ lease: lease({ problem: "no answer" }) })), ["lease_problem"])
+    assert.strictEqual(state(status({ lease: lease({ problem: "no answer" }) })), "degraded")
+    assert.strictEqual(state({ ...away, feeds: [feed({ state: "waiting" })] }), "unhealthy")
+  })
+
+  it("is healthy and not ready as the standby", () => {
+    const standby = status({ feeds: [], lease: lease({ role: "standby" }) })
+    assert.deepStrictEqual(names(standby), [])
+    const { detail, ready } = Health.readiness(standby)
+    assert.isFalse(ready)
+    assert.include(detail, "host process 1 is active")
+  })
+
+  it("knows sessions of those who had the lease before", () => {
+    const own = leaseInstance({ name: "main", epoch: 3n }, "random")
+    const isOver = isOfLeaseBefore({ name: "main", epoch: 3n })
+    assert.isFalse(isOver(`spool/${own}/1/1`))
+    assert.isTrue(isOver(`other/${leaseInstance({ name: "main", epoch: 2n }, "r")}/1/1`))
+    assert.isFalse(isOver(`other/${leaseInstance({ name: "main2", epoch: 2n }, "r")}/1/1`))
+    assert.isFalse(isOver(`other/${leaseInstance({ name: "main", epoch: 10n }, "r")}/1/1`))
+    assert.isFalse(isOver("spool/5e4de5b6-0000-4000-8000-000000000000/1/1"))
+    assert.isFalse(isOver("spool"))
+  })
+})
+
 describe("what several looks tell", () => {
   it("rates of the last seconds", () => {
     const watch = new ControlWatch()
@@ -224,6 +267,7 @@ describe("metrics", () => {
     }
     const watch = new ControlWatch()
     const full = status({
+      lease: lease(),
       providers: [{ id: "test", state: "healthy", reconnects: 2, lag: 1_500_000_000n, detail: "" }],
       publication: {
         name: "ring",

@@ -40,7 +40,7 @@ const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
     source.schema === undefined ? null : MarketSchema.code(source.schema),
     source.fingerprint ?? null
   ]
-  const [row] = yield* pool.withConnection("begin run", (connection) =>
+  const [row] = yield* pool.transaction("begin run", (connection) =>
     connection.query<RunRow>(beginStatement, values)
   )
   const run: IngestRun = {

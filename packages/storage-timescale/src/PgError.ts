@@ -73,7 +73,7 @@ const exhaustedMemory = (detail: string, cause: unknown): StoreExhausted =>
 /** The reason behind a SQLSTATE or socket code; `cause` is what the driver threw. */
 export const reasonOf = (code: string | undefined, detail: string, cause: unknown): StoreErrorReason => {
   if (code === undefined) {
-    return /terminated|timeout|ended|closed|connection error/i.test(detail)
+    return /terminated|timeout|ended|closed|connection error|not queryable/i.test(detail)
       ? new StoreUnavailable({ detail, hint: reachable })
       : new StoreServerFault({ detail })
   }

@@ -12,6 +12,7 @@ import pg from "pg"
 import { from as copyFrom } from "pg-copy-streams"
 import { connectFailure } from "./ConnectFailure.ts"
 import { CopyOut, type CopySink } from "./CopyOut.ts"
+import * as Fence from "./Fence.ts"
 import { codeOf, storeError } from "./PgError.ts"
 
 /** A row as the driver gives it: int8 as bigint, numeric and timestamps as text, arrays as arrays. */
@@ -103,6 +104,10 @@ export interface PgPoolOptions {
   readonly maxConnections: number
   /** Settings sent with every new session, beside UTC and ISO dates. */
   readonly sessionSettings?: { readonly [name: string]: string }
+  /** The lease that the sessions belong to: they are ended when another service takes it over. */
+  readonly fence?: Fence.Fence | undefined
+  /** Whether everything is done under the lease alone, see `Fence`. Each query is a transaction then. Default false. */
+  readonly isFenced?: boolean | undefined
 }
 
 /** One server session and what is known about its state. */
@@ -153,7 +158,11 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
       (opened) => Effect.promise(() => opened.end())
     )
     // Statements on temporary tables, which have no statistics, look expensive enough to be compiled. They are not.
-    const configure = sessionSetup({ ...meaning, jit: "off", ...options.sessionSettings })
+    const configure = sessionSetup(
+      { ...meaning, jit: "off", ...options.sessionSettings },
+      options.fence === undefined ? undefined : Fence.tagStatement(options.fence)
+    )
+    const fence = options.isFenced === true ? options.fence : undefined
     const connect = () => pool.connect().then(configure)
     const acquire = (operation: string): Effect.Effect<Session, StoreError, Scope.Scope> =>
       Effect.acquireRelease(
@@ -166,12 +175,21 @@ export const make = (options: PgPoolOptions): Effect.Effect<PgPool, StoreError, 
     const withSession = <A, E, R>(operation: string, use: (session: Session) => Effect.Effect<A, E, R>) =>
       Effect.scoped(Effect.flatMap(acquire(operation), use))
     const withConnection: PgPool["withConnection"] = (operation, use) =>
-      withSession(operation, (session) => use(connectionOf(session, operation)))
+      withSession(operation, (session) => {
+        const connection = connectionOf(session, operation)
+        return fence === undefined
+          ? use(connection)
+          : Effect.andThen(looked(connection, operation, fence), use(connection))
+      })
     const transaction: PgPool["transaction"] = (operation, use) =>
-      withSession(operation, (session) => inTransaction(session, operation, use))
+      withSession(operation, (session) => inTransaction(session, operation, fence, use))
+    const query = <Row extends SqlRow>(sql: string, values?: ReadonlyArray<unknown>) =>
+      (fence === undefined ? withConnection : transaction)("query", (connection) =>
+        connection.query<Row>(sql, values)
+      )
     yield* withConnection("connect", (connection) => connection.query("SELECT 1"))
     return {
-      query: (sql, values) => withConnection("query", (connection) => connection.query(sql, values)) as never,
+      query,
       withConnection,
       transaction,
       connection: (operation) => Effect.map(acquire(operation), (session) => connectionOf(session, operation))
@@ -208,8 +226,8 @@ const takeClient = (
     }).pipe(Effect.onInterrupt(() => Effect.sync(() => taken?.release())))
   })
 
-/** Sends the settings once per session, in one statement. */
-const sessionSetup = (settings: { readonly [name: string]: string }) => {
+/** Sends the settings once per session, in one statement, and marks it. */
+const sessionSetup = (settings: { readonly [name: string]: string }, tag: string | undefined) => {
   const names = Object.keys(settings)
   const sql = `SELECT ${names.map((_, i) => `set_config($${2 * i + 1}, $${2 * i + 2}, false)`).join(", ")}`
   const values = Object.entries(settings).flat()
@@ -222,6 +240,7 @@ const sessionSetup = (settings: { readonly [name: string]: string }) => {
       await client.query(sql, values)
       // A backend in a long statement then notices that its client is gone. Not every server platform can.
       await client.query("SET client_connection_check_interval = '5s'").catch(onlyServerError)
+      if (tag !== undefined) await client.query(tag)
     } catch (error) {
       client.release(true)
       throw error
@@ -246,9 +265,24 @@ const isServerError = (error: unknown): boolean => {
 const isLast = (error: unknown): boolean =>
   /^(FATAL|PANIC)$/.test(String((error as { readonly severity?: unknown } | undefined)?.severity))
 
+/** Refuses a connection whose lease is another's. It may be lost a moment later: only a transaction holds it. */
+const looked = (connection: PgConnection, operation: string, fence: Fence.Fence) =>
+  Effect.flatMap(connection.query(Fence.lookStatement(fence)), (found) =>
+    Fence.check(operation, fence, found)
+  )
+
+/** Begins a transaction, under the lease where there is one: in one round trip. */
+const begin = (connection: PgConnection, operation: string, fence: Fence.Fence | undefined) =>
+  fence === undefined
+    ? connection.query("BEGIN")
+    : Effect.flatMap(connection.script(`BEGIN; ${Fence.lookStatement(fence)}`), ([, found]) =>
+        Fence.check(operation, fence, found!)
+      )
+
 const inTransaction = <A, E, R>(
   session: Session,
   operation: string,
+  fence: Fence.Fence | undefined,
   use: (connection: PgConnection) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | StoreError, R> => {
   const connection = connectionOf(session, operation)
@@ -256,7 +290,7 @@ const inTransaction = <A, E, R>(
     Effect.gen(function* () {
       session.inTransaction = true
       const exit = yield* Effect.exit(
-        restore(Effect.flatMap(connection.query("BEGIN"), () => use(connection)))
+        restore(Effect.flatMap(begin(connection, operation, fence), () => use(connection)))
       )
       if (Exit.isSuccess(exit)) {
         yield* restore(connection.query("COMMIT"))

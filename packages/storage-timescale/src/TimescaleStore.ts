@@ -13,10 +13,12 @@ import * as CoverageReader from "./CoverageReader.ts"
 import * as CoverageTable from "./CoverageTable.ts"
 import { EmbeddedServer } from "./embedded/index.ts"
 import * as FeedSessionTable from "./FeedSessionTable.ts"
+import type { Fence } from "./Fence.ts"
 import * as InstrumentTable from "./InstrumentTable.ts"
 import * as Ledger from "./Ledger.ts"
 import * as Migrations from "./Migrations.ts"
 import * as Partitions from "./Partitions.ts"
+import { codeOf } from "./PgError.ts"
 import * as PgPool from "./PgPool.ts"
 import * as Reader from "./Reader.ts"
 import * as Retention from "./Retention.ts"
@@ -33,6 +35,7 @@ export const DEFAULT_MAX_CONNECTIONS = 10
 const FEWEST_WRITERS = 2
 const MOST_WRITERS = 4
 
+export type { Fence as StoreFence } from "./Fence.ts"
 export type { RoleNames } from "./Roles.ts"
 export type { StoreSettings } from "./timescale/Settings.ts"
 
@@ -53,6 +56,11 @@ export interface StoreOptions {
   readonly settings?: StoreSettings | undefined
   readonly append?: Append.AppendOptions | undefined
   readonly reader?: Reader.ReaderOptions | undefined
+  /**
+   * The lease under which the store is opened, see `StoreLease`: once another service has it, every write fails with
+   * `StoreFenced`. Absent: a store for everybody, such as commands use.
+   */
+  readonly fence?: Fence | undefined
 }
 
 /** How a store on the embedded server is opened. It is migrated when it opens. */
@@ -63,14 +71,16 @@ export interface EmbeddedOptions extends EmbeddedServer.AcquireOptions {
 const openPool = (
   server: ServerAddress,
   name: string,
-  maxConnections: number
+  maxConnections: number,
+  lease: Pick<PgPool.PgPoolOptions, "fence" | "isFenced"> = {}
 ): Effect.Effect<PgPool.PgPool, StoreError, Scope.Scope> =>
-  PgPool.make({ client: clientConfig(server, name), maxConnections })
+  PgPool.make({ client: clientConfig(server, name), maxConnections, ...lease })
 
 const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
   const total = Math.max(FEWEST_WRITERS + 2, options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)
   const writers = Math.min(MOST_WRITERS, Math.max(FEWEST_WRITERS, Math.floor(total / 3)))
-  const writing = yield* openPool(options.server, "dm-writer", writers)
+  const { fence } = options
+  const writing = yield* openPool(options.server, "dm-writer", writers, { fence, isFenced: true })
   const detect = Capabilities.detect(writing, options.embedded ?? false)
   const found = yield* detect
   const migrations = Migrations.make(writing, options.settings)
@@ -79,7 +89,7 @@ const makeStore = Effect.fnUntraced(function* (options: StoreOptions) {
   else yield* Migrations.requireNewest(writing)
   // Migrating can make the extension in this database.
   const capabilities = options.migrate === "auto" ? yield* detect : found
-  const reading = yield* openPool(options.server, "dm-reader", total - writers)
+  const reading = yield* openPool(options.server, "dm-reader", total - writers, { fence })
   const partitions = Partitions.make(writing)
   const store: MarketStore["Service"] = {
     capabilities,
@@ -130,6 +140,13 @@ export const layerMigrations = (
     })
   )
 
+/**
+ * Whether a store could not be opened because its server does not run or cannot be reached at the moment: waiting can help. A name
+ * that nobody knows is a mistake in the URL.
+ */
+export const isAway = (error: StoreError): boolean =>
+  error.isRetryable && error.reason._tag !== "StoreContention" && codeOf(error.cause) !== "ENOTFOUND"
+
 /** What the server is and can do, and how the tables in it use that. */
 export const capabilities = (server: ServerAddress): Effect.Effect<StoreCapabilities, StoreError> =>
   Effect.scoped(Effect.flatMap(openPool(server, "dm-migrate", 1), (pool) => Capabilities.detect(pool, false)))
@@ -147,11 +164,12 @@ export const grantRoles = (
  */
 export const layerMaintenance = (
   server: ServerAddress,
-  keepDays?: number | undefined
+  keepDays?: number | undefined,
+  fence?: Fence | undefined
 ): Layer.Layer<never, StoreError> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const pool = yield* openPool(server, "dm-maintenance", 2)
+      const pool = yield* openPool(server, "dm-maintenance", 2, { fence, isFenced: true })
       const upkeep = Retention.maintain(pool, Partitions.make(pool), keepDays)
       yield* Effect.forkScoped(
         Effect.tapCause(upkeep, (cause) => Effect.logError("maintenance of the store stopped", cause))

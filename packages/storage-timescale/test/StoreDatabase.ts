@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import { TimescaleStore } from "../src/index.ts"
+import { StoreLease, TimescaleStore } from "../src/index.ts"
 import { createDatabase } from "./TestServer.ts"
 
 /** For `StoreSuite`: makes a new database as `createDatabase` does. */
@@ -10,6 +10,11 @@ export const databaseOn = (url?: string) =>
   ).pipe(
     Effect.map(({ address: server }) => ({
       migrations: TimescaleStore.layerMigrations(server),
-      store: TimescaleStore.layer({ server })
+      store: TimescaleStore.layer({ server }),
+      leases: {
+        lease: (options: Omit<StoreLease.StoreLeaseOptions, "server">) =>
+          StoreLease.layer({ server, ...options }),
+        store: (fence: TimescaleStore.StoreFence) => TimescaleStore.layer({ server, fence })
+      }
     }))
   )

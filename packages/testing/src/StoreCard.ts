@@ -10,6 +10,7 @@ import {
   type BatchContext,
   batchContext,
   type Instrument,
+  type LeaderLease,
   type ListingClaim,
   type MarketBatch,
   type MarketSchema,
@@ -32,6 +33,22 @@ export interface StoreDatabase {
   readonly migrations: Layer.Layer<StoreMigrations, StoreError>
   /** Needs the schema of `migrations.up()`. */
   readonly store: Layer.Layer<MarketStore, StoreError>
+  /** Leases, where the store has them; without them the cards about leases are left out. */
+  readonly leases?: StoreLeases | undefined
+}
+
+/** The leases of a database, and stores that write under one of them. Times are milliseconds. */
+export interface StoreLeases {
+  readonly lease: (options: {
+    readonly name: string
+    readonly holder: string
+    readonly heartbeat: number
+    readonly silence: number
+  }) => Layer.Layer<LeaderLease>
+  readonly store: (under: {
+    readonly name: string
+    readonly epoch: bigint
+  }) => Layer.Layer<MarketStore, StoreError>
 }
 
 /** The store under test, as two programs on one migrated database would see it. */

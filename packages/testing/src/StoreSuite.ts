@@ -19,6 +19,7 @@ import { cards as feedCards } from "./StoreFeedCard.ts"
 import { cards as identityCards } from "./StoreIdentityCard.ts"
 import { cards as instrumentCards } from "./StoreInstrumentCard.ts"
 import { cards as interleavingCards } from "./StoreInterleavingCard.ts"
+import { cards as leaseCards } from "./StoreLeaseCard.ts"
 import { cards as ledgerCards } from "./StoreLedgerCard.ts"
 import { cards as operationCards } from "./StoreOperationCard.ts"
 import { cards as readCards } from "./StoreReadCard.ts"
@@ -35,7 +36,8 @@ export const cards: ReadonlyArray<StoreCard> = [
   ...barCards,
   ...instrumentCards,
   ...operationCards,
-  ...interleavingCards
+  ...interleavingCards,
+  ...leaseCards
 ]
 
 /** What is tested. */

@@ -21,6 +21,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Stream } from "effect"
 import * as BatchRow from "../src/BatchRow.ts"
 import { StoreSuite } from "../src/index.ts"
+import type { LeaseRules } from "./MemoryLease.ts"
 import {
   appendAtOnce,
   type MemoryRules,
@@ -41,6 +42,7 @@ interface Broken {
     migrations: StoreMigrations["Service"],
     state: MemoryState
   ) => StoreMigrations["Service"]
+  readonly lease?: Partial<LeaseRules>
 }
 
 /** Exchanges the values of some columns as they are kept. */
@@ -1125,7 +1127,12 @@ const broken: ReadonlyArray<Broken> = [
           return states
         })
     })
-  }
+  },
+  { what: "two have a lease at once", cards: ["S-992"], lease: { isWaitedFor: false } },
+  { what: "a lease keeps its epoch", cards: ["S-992", "S-994"], lease: { step: 0n } },
+  { what: "a silent holder keeps its lease", cards: ["S-994"], lease: { isLostBySilence: false } },
+  { what: "a store of an epoch before may write", cards: ["S-992", "S-994"], lease: { isFenced: false } },
+  { what: "whoever wants a lease has it", cards: ["S-996"], lease: { isWaitedFor: false } }
 ]
 
 /** The whole batch that a slice was cut from, as a program that forgets the offset would see it. */
@@ -1144,7 +1151,7 @@ const uncut = (batch: MarketBatch): MarketBatch => {
 
 const passes = (id: string, each: Broken) => {
   const card = StoreSuite.cards.find((one) => one.id === id)!
-  const database = memoryDatabase(each.rules, each.wrap, each.migrations)
+  const database = memoryDatabase(each.rules, each.wrap, each.migrations, each.lease)
   return StoreSuite.check(card, { database }).pipe(Effect.timeout("5 seconds"), Effect.exit)
 }
 

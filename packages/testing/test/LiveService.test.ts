@@ -2,17 +2,21 @@
 import {
   Coverage,
   InstrumentRegistry,
+  isOfLeaseBefore,
+  LiveDrain,
   LiveService,
+  leaseInstance,
   MarketStore,
   type Provider,
   type Spool,
   StoreError,
+  StoreFenced,
   StoreMigrations,
   StoreUnavailable
 } from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Schedule, Stream } from "effect"
+import { Clock, Effect, FileSystem, Layer, Schedule, Stream } from "effect"
 import * as BatchRow from "../src/BatchRow.ts"
 import * as TestProvider from "../src/TestProvider.ts"
 import { TestVenue } from "../src/TestVenue.ts"
@@ -51,20 +55,33 @@ interface Setting {
   readonly folder: string
   readonly spool?: Partial<Spool.SpoolOptions>
   readonly change?: (provider: Provider) => Provider
+  readonly instance?: string
+  readonly isOver?: (session: string) => boolean
+  readonly replaySeconds?: number
 }
 
 let instances = 0
 
 /** A service over the venue, for the scope. */
-const start = ({ store, venue, folder, spool, change = (provider) => provider }: Setting) =>
+const start = ({
+  store,
+  venue,
+  folder,
+  spool,
+  instance,
+  isOver,
+  replaySeconds = 0,
+  change = (provider) => provider
+}: Setting) =>
   Effect.gen(function* () {
     instances += 1
     const registry = yield* InstrumentRegistry
     const service = yield* LiveService.make({
-      instance: `test-${instances}`,
+      instance: instance ?? `test-${instances}`,
+      isOver,
       spool: { folder, maxBytes: 1e9, ...spool },
       providers: (register) =>
-        Effect.succeed([change(TestProvider.make(venue, { register, capabilities: { replaySeconds: 0 } }))]),
+        Effect.succeed([change(TestProvider.make(venue, { register, capabilities: { replaySeconds } }))]),
       drainTimeout: "2 seconds"
     })
     return { ...service, registry }
@@ -155,6 +172,35 @@ const awaitExplained = (store: Store, venue: TestVenue, rows: number, causes: Re
     assert.deepStrictEqual((yield* unexplained(store, venue, rows)).causes, [...causes])
   })
 
+/** A service that stores 50 rows and then leaves 150 in its spool. */
+const collectAway = ({ leave, ...setting }: Setting & { readonly leave: () => void }) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { status } = yield* start(setting)
+      yield* setting.venue.advance(50)
+      yield* until(
+        "50 rows",
+        Effect.map(storedRows(setting.store), (rows) => rows === 50)
+      )
+      leave()
+      yield* setting.venue.advance(150)
+      yield* until(
+        "200 collected",
+        Effect.map(status, ({ feeds }) => feeds[0]?.rows === 200n)
+      )
+    })
+  )
+
+interface Term {
+  readonly name: string
+  readonly epoch: bigint
+}
+
+const another = new StoreError({
+  operation: "append",
+  reason: new StoreFenced({ lease: "main", epoch: 1n, current: 2n, detail: "the lease is another's" })
+})
+
 describe("a live service", () => {
   it.live("stores every row once, and says that the time is held", () =>
     within(({ store, venue, folder }) =>
@@ -240,6 +286,93 @@ describe("a live service", () => {
           Effect.map(storedRows(store), (rows) => rows === 300)
         )
         assert.lengthOf(yield* store.openFeedSessions, 1)
+      })
+    )
+  )
+
+  it.live("leaves in its spool what can be written without it, once, and ends its sessions then", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        yield* collectAway({ store, venue, folder, leave })
+        assert.strictEqual(yield* storedRows(store), 50)
+        assert.lengthOf(yield* store.openFeedSessions, 1)
+        comeBack()
+        const drained = yield* LiveDrain.run({ folder, maxBytes: 1e9 }, store)
+        assert.strictEqual(drained.rows, 150n)
+        assert.strictEqual(yield* storedRows(store), 200)
+        assert.deepStrictEqual(yield* store.openFeedSessions, [])
+        yield* awaitExplained(store, venue, 200, [])
+        const again = yield* LiveDrain.run({ folder, maxBytes: 1e9 }, store)
+        assert.deepStrictEqual([again.rows, again.duplicates], [0n, 0n])
+      }).pipe(Effect.provide(NodeServices.layer))
+    )
+  )
+
+  it.live("goes on where the one before had the lease, and what that had left changes nothing", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        const [one, two] = [1n, 2n].map((epoch) => ({ name: "main", epoch })) as [Term, Term]
+        yield* collectAway({ store, venue, folder, leave, instance: leaseInstance(one, "x") })
+        comeBack()
+        yield* start({
+          ...{ store, venue, folder: `${folder}-2`, replaySeconds: 86_400 },
+          instance: leaseInstance(two, "y"),
+          isOver: isOfLeaseBefore(two)
+        })
+        yield* venue.advance(100)
+        yield* until(
+          "300 rows",
+          Effect.map(storedRows(store), (rows) => rows === 300)
+        )
+        yield* awaitExplained(store, venue, 300, [])
+        yield* until(
+          "one session",
+          Effect.map(store.openFeedSessions, (open) => open.length === 1)
+        )
+        const { duplicates, rows } = yield* LiveDrain.run({ folder, maxBytes: 1e9 }, store)
+        assert.deepStrictEqual([rows, duplicates], [0n, 150n])
+        assert.strictEqual(yield* storedRows(store), 300)
+        assert.lengthOf(yield* store.openFeedSessions, 1, "that of the one that is active")
+        yield* awaitExplained(store, venue, 300, [])
+      }).pipe(Effect.provide(NodeServices.layer))
+    )
+  )
+
+  it.live("records what nobody can replay as missing", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        const [one, two] = [1n, 2n].map((epoch) => ({ name: "main", epoch })) as [Term, Term]
+        yield* collectAway({ store, venue, folder, leave, instance: leaseInstance(one, "x") })
+        comeBack()
+        yield* start({
+          ...{ store, venue, folder: `${folder}-2` },
+          instance: leaseInstance(two, "y"),
+          isOver: isOfLeaseBefore(two)
+        })
+        yield* venue.advance(100)
+        yield* until(
+          "150 rows",
+          Effect.map(storedRows(store), (rows) => rows === 150)
+        )
+        yield* awaitExplained(store, venue, 300, ["crash"])
+      })
+    )
+  )
+
+  it.live("ends at once where its store is another's, and does not wait for what it cannot write", () =>
+    within(({ store, venue, folder }) =>
+      Effect.gen(function* () {
+        const fenced: Store = { ...store, append: () => Effect.fail(another) }
+        const begin = yield* Clock.currentTimeMillis
+        const error = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { failure } = yield* start({ store: fenced, venue, folder })
+            yield* venue.advance(50)
+            return yield* Effect.flip(failure)
+          })
+        )
+        assert.strictEqual(error, another)
+        assert.isBelow((yield* Clock.currentTimeMillis) - begin, 1900)
       })
     )
   )

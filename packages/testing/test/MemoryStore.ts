@@ -50,6 +50,7 @@ import { Effect, Layer, Stream } from "effect"
 import * as BatchRow from "../src/BatchRow.ts"
 import * as FeedModel from "../src/FeedModel.ts"
 import type { StoreDatabase } from "../src/StoreCard.ts"
+import { type LeaseRules, memoryLeases, soundLease } from "./MemoryLease.ts"
 
 type Values = { readonly [column: string]: ReadonlyArray<bigint | number> }
 
@@ -1050,24 +1051,27 @@ export const memoryDatabase = (
   wrapMigrations: (
     migrations: StoreMigrations["Service"],
     state: MemoryState
-  ) => StoreMigrations["Service"] = (migrations) => migrations
+  ) => StoreMigrations["Service"] = (migrations) => migrations,
+  leaseRules: Partial<LeaseRules> = {}
 ): Effect.Effect<StoreDatabase> =>
   Effect.sync(() => {
     const state = new MemoryState({ ...soundRules, ...rules })
+    const store = Layer.effect(
+      MarketStore,
+      Effect.suspend(() =>
+        state.applied === migrationNames.length
+          ? Effect.succeed(wrap(memoryStore(state), state))
+          : Effect.fail(
+              new StoreError({
+                operation: "open store",
+                reason: new StoreIncompatible({ detail: "the schema is old", hint: "migrate up" })
+              })
+            )
+      )
+    )
     return {
       migrations: Layer.sync(StoreMigrations, () => wrapMigrations(memoryMigrations(state), state)),
-      store: Layer.effect(
-        MarketStore,
-        Effect.suspend(() =>
-          state.applied === migrationNames.length
-            ? Effect.succeed(wrap(memoryStore(state), state))
-            : Effect.fail(
-                new StoreError({
-                  operation: "open store",
-                  reason: new StoreIncompatible({ detail: "the schema is old", hint: "migrate up" })
-                })
-              )
-        )
-      )
+      store,
+      leases: memoryLeases(store, { ...soundLease, ...leaseRules })
     }
   })

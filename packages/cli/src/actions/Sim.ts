@@ -10,6 +10,7 @@ import {
   CatalogueBuilder,
   DatabentoSimulator,
   EndlessMarket,
+  recentDay,
   type SentStretch,
   type SimulatorError,
   SyntheticMarket
@@ -29,6 +30,7 @@ interface Options {
   readonly httpPort: number | undefined
   readonly data: ReadonlyArray<string>
   readonly synthetic: boolean
+  readonly recent: boolean
   readonly trades: number | undefined
   readonly symbols: number | undefined
   readonly seed: number | undefined
@@ -37,6 +39,7 @@ interface Options {
   readonly record: string | undefined
   readonly rate: number | undefined
   readonly liveFrom: bigint | undefined
+  readonly shared: boolean
   readonly key: string | undefined
   readonly tls: boolean
 }
@@ -55,11 +58,12 @@ const loadCatalogue = (options: Options, cwd: string): Effect.Effect<Catalogue, 
         Effect.mapError(commandError),
         Effect.provide(NodeFileSystem.layer)
       )
+    const day = options.recent ? recentDay(BigInt(yield* Clock.currentTimeMillis) * 1_000_000n) : {}
     if (options.synthetic || options.data.length === 0)
       yield* Effect.try({
         try: () => {
           const { seed, symbols, trades = defaultTrades } = options
-          return builder.addSynthetic(new SyntheticMarket({ trades, symbols, seed }))
+          return builder.addSynthetic(new SyntheticMarket({ ...day, trades, symbols, seed }))
         },
         catch: (cause) => new CommandError({ message: `sim databento: ${problemText(cause)}` })
       })
@@ -149,7 +153,13 @@ export const simDatabento = (session: Session, options: Options): Action =>
       const simulator = yield* DatabentoSimulator.make({
         catalogue,
         key: options.key,
-        live: { port: options.livePort, rate: options.rate, liveFrom: options.liveFrom, onSent },
+        live: {
+          port: options.livePort,
+          rate: options.rate,
+          liveFrom: options.liveFrom,
+          onSent,
+          market: options.shared ? "shared" : "private"
+        },
         http: { port: options.httpPort },
         tls: options.tls
       }).pipe(Effect.mapError(commandError))

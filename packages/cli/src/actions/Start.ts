@@ -4,13 +4,19 @@ import { statfs } from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import {
   type ConfigError,
+  isOfLeaseBefore,
+  LeaderLease,
   LiveService,
+  LiveStandby,
+  leaseInstance,
   MarketSchema,
   type ProviderError,
+  RememberedSymbols,
   type SpoolError,
   StoreError,
   StoreServerFault
 } from "@data-manager/core"
+import type { TimescaleStore } from "@data-manager/storage-timescale"
 import { ShmPublication } from "@data-manager/transport-shm"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer, Logger, References, Schedule } from "effect"
@@ -24,9 +30,11 @@ import { plural, rate } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import * as Providers from "../Providers.ts"
 import { ringPlace } from "../RingPlace.ts"
+import * as RingWhenFree from "../RingWhenFree.ts"
 import * as ServiceControl from "../ServiceControl.ts"
 import * as ServiceSchedule from "../ServiceSchedule.ts"
 import * as ServiceSymbols from "../ServiceSymbols.ts"
+import * as ServiceTurns from "../ServiceTurns.ts"
 import type { Session } from "../Session.ts"
 import * as SymbolsFile from "../SymbolsFile.ts"
 
@@ -59,38 +67,52 @@ const schemasOf = ({
 }: ConfigFile.LoadedConfig["config"]): ReadonlyArray<MarketSchema.MarketSchema> =>
   symbols.defaultSchemas.filter(MarketSchema.is)
 
+/** One of several services may find the ring of its machine held by the one before. */
 const ringLayer = Effect.fnUntraced(function* (session: Session, { config }: ConfigFile.LoadedConfig) {
   const { dir, name } = yield* ringPlace(session, { dir: undefined, owner: undefined })
   const kinds = new Set(schemasOf(config).map(MarketSchema.kind))
-  return ShmPublication.layer({
+  const options: ShmPublication.ShmPublicationOptions = {
     name,
     dir,
     capacity: config.realtime.shm.ringBufferCapacity,
     kinds: (["trades", "quotes"] as const).filter((kind) => kind === "trades" || kinds.has(kind))
-  })
+  }
+  return config.ha.enabled ? RingWhenFree.layer(options) : ShmPublication.layer(options)
 })
 
-const serviceLayer = (session: Session, loaded: ConfigFile.LoadedConfig) => {
-  const { health, spool } = loaded.config
-  const isWatched = health.freshnessSeconds > 0 && health.symbolSilenceFactor > 0
+/** The spool of the configuration. */
+const spoolOf = (session: Session, loaded: ConfigFile.LoadedConfig) => {
+  const { spool } = loaded.config
   const folder = spoolFolder(loaded, session)
-  return LiveService.layer<ConfigError | ProviderError>({
-    instance: randomUUID(),
-    spool: {
-      folder,
-      maxBytes: spool.maxSizeGb * Gigabyte,
-      diskFloor: spool.diskFloorGb * Gigabyte,
-      freeBytes: freeBytes(folder),
-      fsyncInterval: spool.fsyncIntervalMs
-    },
+  return {
+    folder,
+    maxBytes: spool.maxSizeGb * Gigabyte,
+    diskFloor: spool.diskFloorGb * Gigabyte,
+    freeBytes: freeBytes(folder),
+    fsyncInterval: spool.fsyncIntervalMs
+  }
+}
+
+/** How single symbols are watched; undefined where they are not. */
+const freshnessOf = ({ config: { health } }: ConfigFile.LoadedConfig) =>
+  health.freshnessSeconds > 0 && health.symbolSilenceFactor > 0
+    ? { quiet: `${health.freshnessSeconds} seconds` as const, factor: health.symbolSilenceFactor }
+    : undefined
+
+const serviceLayer = (
+  session: Session,
+  loaded: ConfigFile.LoadedConfig,
+  fence: TimescaleStore.StoreFence | undefined
+) =>
+  LiveService.layer<ConfigError | ProviderError>({
+    instance: fence === undefined ? randomUUID() : leaseInstance(fence, randomUUID()),
+    isOver: fence === undefined ? undefined : isOfLeaseBefore(fence),
+    spool: spoolOf(session, loaded),
     providers: (register) => Providers.makeAll(session, loaded, register),
     defaultSchemas: schemasOf(loaded.config),
     reload: `${loaded.config.realtime.reloadWindowMinutes} minutes`,
-    freshness: isWatched
-      ? { quiet: `${health.freshnessSeconds} seconds`, factor: health.symbolSilenceFactor }
-      : undefined
+    freshness: freshnessOf(loaded)
   }).pipe(Layer.provide(NodeServices.layer))
-}
 
 /** One line now and then, for the log of a service. */
 const report = (seconds: number) =>
@@ -129,9 +151,12 @@ interface Start {
   readonly symbols: ServiceSymbols.FollowedSymbols
 }
 
-const run = Effect.fnUntraced(function* ({ level, loaded, place, session, symbols }: Start) {
+const run = Effect.fnUntraced(function* (
+  { level, loaded, place, session, symbols }: Start,
+  fence: TimescaleStore.StoreFence | undefined
+) {
   const ring = yield* ringLayer(session, loaded)
-  const service = serviceLayer(session, loaded).pipe(Layer.provide(ring))
+  const service = serviceLayer(session, loaded, fence).pipe(Layer.provide(ring))
   const control = ServiceControl.layer(session, loaded, place, level)
   const beside = ServiceSchedule.layer(session, loaded).pipe(Layer.provide(ring), Layer.provide(service))
   const work = Effect.gen(function* () {
@@ -145,6 +170,32 @@ const run = Effect.fnUntraced(function* ({ level, loaded, place, session, symbol
   return yield* Effect.scoped(Effect.provide(work, all)).pipe(
     Effect.catchTag("SpoolError", (error) => Effect.fail(spoolFailure(error)))
   )
+})
+
+/** Waits for the lease: writes what is left in the spool, and answers on the control plane. */
+const standBy = ({ level, loaded, place, session }: Start) => {
+  const service = LiveStandby.layer(spoolOf(session, loaded)).pipe(Layer.provide(NodeServices.layer))
+  const work = Effect.andThen(Output.note("dm: standby; Ctrl-C or SIGTERM ends it"), Effect.never)
+  const control = ServiceControl.layer(session, loaded, place, level).pipe(Layer.provide(service))
+  return Effect.provide(work, control)
+}
+
+/** The service, alone or as one of several. */
+const serve = Effect.fnUntraced(function* (start: Start) {
+  const { loaded, session, symbols } = start
+  const remembered = yield* RememberedSymbols.make(join(spoolFolder(loaded, session), "symbols.json")).pipe(
+    Effect.provide(NodeServices.layer)
+  )
+  if (!loaded.config.ha.enabled)
+    return yield* withServiceStoreOf(loaded, run(start, undefined), symbols.entries, { remembered })
+  const lease = ServiceTurns.leaseOf(loaded)
+  return yield* ServiceTurns.takeTurns(lease, {
+    standby: withServiceStoreOf(loaded, standBy(start), symbols.entries, { remembered, isKeeper: false }),
+    active: ({ epoch }) => {
+      const fence = { name: lease.name, epoch }
+      return withServiceStoreOf(loaded, run(start, fence), symbols.entries, { remembered, fence })
+    }
+  }).pipe(Effect.provideService(LeaderLease, lease))
 })
 
 /** Says whether the service would start, as far as that can be known without starting it. */
@@ -183,14 +234,14 @@ const logFormatOf = (loaded: ConfigFile.LoadedConfig, { logFormat }: Options): C
 export const start = (session: Session, options: Options): Action =>
   Effect.gen(function* () {
     const loaded = logFormatOf(yield* loadConfig(session), options)
+    yield* ServiceTurns.refuseEmbedded(loaded)
     if (options.checkConfig) return yield* check(session, loaded)
     const place = yield* controlPlace(session, loaded)
     const level = levelSwitch(session.logLevel ?? loaded.config.service.logLevel)
     afterInterruption(ExitCode.ok)
     const work = Effect.gen(function* () {
       const symbols = yield* ServiceSymbols.open(ConfigFile.symbolsFile(loaded, session.cwd))
-      const service = run({ session, loaded, place, level, symbols })
-      return yield* withServiceStoreOf(loaded, service, symbols.entries)
+      return yield* serve({ session, loaded, place, level, symbols })
     })
     return yield* Effect.provide(work, logLayer(session, loaded, level))
   })

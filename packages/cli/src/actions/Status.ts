@@ -23,7 +23,7 @@ import { unhealthy } from "../ExitCode.ts"
 import { bytes, grouped, plural } from "../NumberText.ts"
 import * as Output from "../Output.ts"
 import { serverText } from "../ServerText.ts"
-import { serviceLines, watchedLines } from "../ServiceText.ts"
+import { serviceLines, stateText, watchedLines } from "../ServiceText.ts"
 import type { Session } from "../Session.ts"
 import { facts, table } from "../Table.ts"
 import { isoFormatter, short } from "../TimeText.ts"
@@ -50,6 +50,15 @@ interface Report {
 
 const isHealthy = ({ problems, service }: Report): boolean =>
   problems.length === 0 && service?.health.healthy !== false
+
+/** A service that collects although the database is away is degraded, not more. */
+const stateOf = (report: Report): "healthy" | "degraded" | "unhealthy" => {
+  if (isHealthy(report)) return "healthy"
+  const { service } = report
+  return service !== undefined && service.feeds.length > 0 && service.health.state !== "unhealthy"
+    ? "degraded"
+    : "unhealthy"
+}
 
 const lookAtStore = Effect.gen(function* () {
   const store = yield* MarketStore
@@ -211,7 +220,7 @@ const reportLines = (report: Report, session: Session, now: bigint): ReadonlyArr
   const { out } = session
   const { found, problems, service } = report
   return [
-    isHealthy(report) ? out.green("healthy") : out.red("unhealthy"),
+    stateText(stateOf(report), out),
     ...problems.map((problem) => `  ${problem}`),
     ...(service?.health.reasons ?? []).map(({ detail }) => `  ${detail}`),
     "",
@@ -286,6 +295,7 @@ const printJson = (report: Report): Effect.Effect<void> =>
   Output.writeLine(
     JSON.stringify({
       healthy: isHealthy(report),
+      state: stateOf(report),
       problems: report.problems,
       service: report.service ?? null,
       database: report.kind,

@@ -17,6 +17,10 @@ const databento = Command.make(
       Flag.withDescription("DBN files, patterns or folders to serve; may be given several times")
     ),
     synthetic: Flags.toggle("synthetic", "Serve a synthetic day, also beside files. Default without --data"),
+    recent: Flags.toggle(
+      "recent",
+      "Trading of the synthetic day has just ended, so that live sessions can have all of it replayed"
+    ),
     trades: Flags.count("trades", 1, 10_000_000, "Trades of the synthetic day. Default: 100000"),
     symbols: Flags.count(
       "symbols",
@@ -43,6 +47,10 @@ const databento = Command.make(
     liveFrom: Flags.time(
       "live-from",
       "Where in the data live sessions begin; what is before can be replayed. Default: the first record"
+    ),
+    shared: Flags.toggle(
+      "shared-market",
+      "One market for all sessions: each begins where the furthest one is, and what is before can be replayed"
     ),
     key: Flags.text("key", "KEY", "The API key to accept. Default: a made-up one, which is printed"),
     tls: Flags.toggle("tls", "https, with a certificate of an authority that is made on the spot")

@@ -24,6 +24,8 @@ export interface SyntheticMarketOptions {
   readonly venues?: number | undefined
   /** The UTC day, YYYYMMDD; default 20260105. */
   readonly date?: number | undefined
+  /** Trading hours as nanoseconds of the day: begin and length. Default: 14:30 to 21:00. */
+  readonly hours?: { readonly start: number; readonly length: number } | undefined
   /** Any integer; default 1. */
   readonly seed?: number | undefined
   /** A dataset of the publishers table; default `DBEQ.BASIC`. */
@@ -45,9 +47,9 @@ export const TICK = 10_000_000
 
 const TRADE_WORDS = 12
 const QUOTE_WORDS = 20
+const HOUR_NANOS = 3600 * 1e9
 /** Trading hours: 14:30 to 21:00 UTC. */
-const SESSION_START = 14.5 * 3600 * 1e9
-const SESSION_NANOS = 6.5 * 3600 * 1e9
+const HOURS = { start: 14.5 * HOUR_NANOS, length: 6.5 * HOUR_NANOS }
 /** How much later than at the venue of this place among the publishers its records are received, ns: one value per venue keeps its event times in order. */
 export const venueLatency = (venue: number): number => 35_000 + 61_803 * venue
 
@@ -142,6 +144,7 @@ export class SyntheticMarket {
   readonly dataset: string
   /** YYYYMMDD, UTC. */
   readonly date: number
+  readonly hours: { readonly start: number; readonly length: number }
   readonly trades: number
   readonly instruments: ReadonlyArray<SyntheticInstrument>
   readonly publishers: ReadonlyArray<Publisher>
@@ -156,6 +159,7 @@ export class SyntheticMarket {
   constructor(options: SyntheticMarketOptions = {}) {
     this.dataset = options.dataset ?? "DBEQ.BASIC"
     this.date = options.date ?? 20260105
+    this.hours = options.hours ?? HOURS
     this.trades = count(options.trades ?? 1_000_000, "trades", 0)
     this.#seed = options.seed ?? 1
     this.#chunkBytes = count(options.chunkBytes ?? 1024 * 1024, "chunkBytes", 1)
@@ -300,7 +304,8 @@ class Walk {
       this.#instrument = this.#zipf.draw(random)
       this.#publisher = random.below(this.#latencies.length)
       const share = (row + random.next() / TWO_32) / this.#rows
-      const at = SESSION_START + Math.floor(SESSION_NANOS * clock(share))
+      const { length, start } = this.#market.hours
+      const at = start + Math.floor(length * clock(share))
       this.#received = Math.max(this.#received, at)
       this.#side = sideOf(random.next() & 31)
       this.#delta = 8_000 + random.below(12_000)
@@ -380,4 +385,25 @@ const sweepStep = (side: number): number => (side === 0x42 ? 1 : side === 0x41 ?
 const sizeOf = (random: Random): number => {
   const draw = random.next()
   return (draw & 3) === 0 ? 1 + ((draw >>> 8) % 99) : 100 * (1 + ((draw >>> 8) & 7))
+}
+
+/**
+ * Date and hours of a day whose trading has just ended at `now` (ns since the epoch): a gateway still replays all of it. At most four
+ * hours, within one UTC day.
+ */
+export const recentDay = (
+  now: bigint
+): { readonly date: number; readonly hours: { readonly start: number; readonly length: number } } => {
+  const today = Number(now / NANOS_PER_DAY)
+  const passed = Number(now % NANOS_PER_DAY)
+  // A minute for clocks, and for records that are received a little later than they happened.
+  const end = passed - HOUR_NANOS / 60
+  return end >= HOUR_NANOS
+    ? { date: dateOfDay(today), hours: hoursUntil(end) }
+    : { date: dateOfDay(today - 1), hours: hoursUntil(24 * HOUR_NANOS - HOUR_NANOS / 60) }
+}
+
+const hoursUntil = (end: number) => {
+  const start = Math.max(0, end - 4 * HOUR_NANOS)
+  return { start: Math.floor(start), length: Math.floor(end - start) }
 }
