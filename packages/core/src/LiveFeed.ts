@@ -30,8 +30,13 @@ export interface LiveFeedOptions {
   readonly register: RegisterListings
   /** Begins the keys of its sessions, unique per process: they become `NAME/1`, `NAME/2`. */
   readonly name: string
-  /** Ask the provider to replay what happened since this time, ns: where an earlier session ended. */
+  /** Ask the provider to replay what happened since this time, ns. */
   readonly from?: bigint | undefined
+  /**
+   * Up to where an earlier session holds everything, ns on the index clock: the provider is asked to replay what happened around
+   * then, and rows from before are left out. Where the replay reaches back beyond it, the first session begins there.
+   */
+  readonly heldUntil?: bigint | undefined
 }
 
 /** How a feed is doing. */
@@ -63,6 +68,12 @@ export interface LiveFeed {
   readonly doubt: (symbols: ReadonlyArray<string>, since: bigint) => Effect.Effect<void>
   readonly status: () => LiveFeedStatus
 }
+
+/**
+ * Rows are received later than they happened, and providers replay by either time: so much earlier a replay begins, so that what
+ * was not received is in it.
+ */
+const LongestLag = 10n * UnixNanos.PerSecond
 
 /** Rows that a stream which begins again may repeat: those of the moment at which it is asked to begin. */
 const Remembered = 8_192
@@ -100,6 +111,8 @@ class Feed {
   readonly #excluded = new Set<string>()
   /** Where the next stream asks for replay from. */
   #from: bigint | undefined
+  /** Up to where the session before holds everything. */
+  #heldUntil: bigint | undefined
   /** What was given on last: a replay begins with some of it. */
   readonly #recent: RecentRows
   #repeatsUntil = 0
@@ -107,6 +120,7 @@ class Feed {
   constructor(options: LiveFeedOptions) {
     this.#options = options
     this.#from = options.from
+    if (options.heldUntil !== undefined) this.#hold(options.heldUntil)
     this.#recent = new RecentRows(Remembered, MarketSchema.clock(options.selection.schema))
   }
 
@@ -173,7 +187,10 @@ class Feed {
       const { name, provider, selection } = this.#options
       const clock = yield* Clock.Clock
       this.#sessions += 1
-      const session = new LiveSession(`${name}/${this.#sessions}`, this.#options)
+      const session = new LiveSession(`${name}/${this.#sessions}`, {
+        ...this.#options,
+        heldUntil: this.#heldUntil
+      })
       this.#session = session
       // The last rows of a burst are vouched for though none come after them.
       yield* Effect.forkScoped(
@@ -199,9 +216,14 @@ class Feed {
 
   #close(session: LiveSession): Effect.Effect<void> {
     session.end()
-    this.#from = session.watermark ?? this.#from
+    if (session.watermark !== undefined) this.#hold(session.watermark)
     this.#session = undefined
     return logBroken(session.takeBroken())
+  }
+
+  #hold(until: bigint): void {
+    this.#heldUntil = until
+    this.#from = until - LongestLag
   }
 
   #take(
