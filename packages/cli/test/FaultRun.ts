@@ -349,13 +349,13 @@ export class FaultRun {
 const ringOf = (): string => `fault_${process.pid}`
 
 /** Runs a test with a run of its own. */
-export const withFaults = async (
+export const withFaults = async <A = void>(
   options: FaultRunOptions,
-  test: (run: FaultRun) => Promise<void>
-): Promise<void> => {
+  test: (run: FaultRun) => Promise<A>
+): Promise<A> => {
   const run = await FaultRun.open(options)
   try {
-    await test(run)
+    return await test(run)
   } finally {
     await run.close()
   }
