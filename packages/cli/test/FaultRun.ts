@@ -49,7 +49,7 @@ export interface FaultRunOptions {
   readonly capacity?: number | undefined
   /** Lines for `[spool]`. */
   readonly spool?: ReadonlyArray<string> | undefined
-  /** Another place than a new one. */
+  /** Another place than a new one: whoever made it ends it. */
   readonly place?: Workplace | undefined
 }
 
@@ -88,11 +88,13 @@ export class FaultRun {
   #running: Running
   #service: { readonly process: ChildProcessWithoutNullStreams; readonly ended: Promise<Outcome> } | undefined
   readonly #strategies = new Set<Running>()
+  readonly #ownsPlace: boolean
   /** Errors that services wrote, for messages of failed tests. */
   readonly log: Array<string> = []
 
-  private constructor(place: Workplace, simulator: MarketProcess) {
+  private constructor(place: Workplace, simulator: MarketProcess, ownsPlace: boolean) {
     this.place = place
+    this.#ownsPlace = ownsPlace
     this.simulator = simulator
     this.#running = simulator.running
     const { market } = simulator
@@ -130,7 +132,7 @@ export class FaultRun {
       place.path("symbols.toml"),
       `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
     )
-    return new FaultRun(place, simulator)
+    return new FaultRun(place, simulator, options.place === undefined)
   }
 
   // -------------------------------------------------------------------------------------------------- processes
@@ -342,7 +344,7 @@ export class FaultRun {
     }
     if (this.#running.process.exitCode === null && this.#running.process.signalCode === null)
       await this.#running.end("SIGKILL")
-    await this.place.close()
+    if (this.#ownsPlace) await this.place.close()
   }
 }
 

@@ -151,6 +151,7 @@ const onSmallDisk = async (
   } finally {
     await place.stop()
     execFileSync("umount", ["-l", at])
+    await place.close()
   }
 }
 

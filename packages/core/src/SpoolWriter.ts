@@ -77,8 +77,10 @@ export class SpoolWriter {
     return Effect.gen({ self: this }, function* () {
       yield* this.#write()
       const now = yield* Clock.currentTimeMillis
-      const due = (this.#unsyncedSince ?? now) + this.#interval
-      if (now >= due || this.#isPressed) return yield* this.#sync()
+      const since = this.#unsyncedSince ?? now
+      const due = since + this.#interval
+      // Where the wall clock was set back, nobody knows how long it has been.
+      if (now >= due || now < since || this.#isPressed) return yield* this.#sync()
       const pause = Duration.min(Pace, Duration.millis(due - now))
       yield* Effect.interruptible(Effect.timeoutOption(this.#state.hurry.await, pause))
     })
