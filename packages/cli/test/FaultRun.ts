@@ -327,7 +327,8 @@ export class FaultRun {
         const claimed = bySymbol.get(symbol)?.find(([start, end]) => start <= micro && micro < end)
         assert.isUndefined(
           claimed,
-          `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held`
+          `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held; trades ${next} to ${from} are not stored; ` +
+            `in all ${JSON.stringify(ranges)}\n${this.tail()}`
         )
       }
       next = to
