@@ -109,12 +109,23 @@ export class SpoolWriter {
       const file = yield* this.#open()
       // From here on the file may hold more than is known.
       this.#mustCut = true
-      yield* file.writeAll(chunk.memory.u8.subarray(written, used))
+      yield* Effect.tapError(file.writeAll(chunk.memory.u8.subarray(written, used)), () => this.#keep(file))
       this.#mustCut = false
       this.#fileBytes += used - written
       chunk.written = used
       this.#written = end
       this.#unsyncedSince ??= yield* Clock.currentTimeMillis
+    })
+  }
+
+  /**
+   * What was written whole before a write that failed is synced, where that works: a disk with room for a part of what waits
+   * takes that part, and does not begin with it again and again.
+   */
+  #keep(file: FileSystem.File): Effect.Effect<void, never, FileSystem.FileSystem> {
+    return Effect.suspend(() => {
+      if (this.#fileBytes <= this.#state.segments.at(-1)!.synced) return Effect.void
+      return Effect.ignore(Effect.andThen(file.truncate(this.#fileBytes), this.#sync()))
     })
   }
 

@@ -127,4 +127,33 @@ describe("a spool on a full disk", () => {
       )
     }).pipe(Effect.provide(Files), Effect.provide(quiet))
   )
+
+  it.live("brings through a disk what is many times as much as that has room for", (context) =>
+    Effect.gen(function* () {
+      if (disk === undefined) return context.skip(reason)
+      const folder = `${disk}/narrow`
+      const options = { folder, memoryBytes: 12_000_000, fsyncInterval: 20 }
+      const kept: Array<FeedEntry> = []
+      yield* withSpool(options, (spool) =>
+        Effect.gen(function* () {
+          yield* fill(spool, kept)
+          const found: Array<Spool.Spooled> = []
+          yield* spool.read(1n).pipe(
+            Stream.runForEachArray((part) => {
+              found.push(...part)
+              const last = part.at(-1)!
+              return spool.release(last._tag === "SpooledEntry" ? last.frame : last.to)
+            }),
+            Effect.race(
+              Effect.gen(function* () {
+                while (found.length < kept.length) yield* Effect.sleep("50 millis")
+              })
+            ),
+            Effect.timeout("20 seconds")
+          )
+          assertEntries(found, kept)
+        })
+      )
+    }).pipe(Effect.provide(Files), Effect.provide(quiet))
+  )
 })
