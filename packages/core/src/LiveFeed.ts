@@ -18,6 +18,7 @@ import * as MarketSchema from "./MarketSchema.ts"
 import type { Provider, ProviderEvent, Selection } from "./Provider.ts"
 import { ProviderError, ProviderUnavailable } from "./ProviderError.ts"
 import { RecentRows } from "./RecentRows.ts"
+import { SequenceCheck } from "./SequenceCheck.ts"
 import type { StoreError } from "./StoreError.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -116,12 +117,15 @@ class Feed {
   /** What was given on last: a replay begins with some of it. */
   readonly #recent: RecentRows
   #repeatsUntil = 0
+  /** Where trades are numbered one by one. */
+  readonly #sequence: SequenceCheck | undefined
 
   constructor(options: LiveFeedOptions) {
     this.#options = options
     this.#from = options.from
     if (options.heldUntil !== undefined) this.#hold(options.heldUntil)
     this.#recent = new RecentRows(Remembered, MarketSchema.clock(options.selection.schema))
+    this.#sequence = options.provider.capabilities.consecutiveIds ? new SequenceCheck() : undefined
   }
 
   readonly status = (): LiveFeedStatus => ({
@@ -271,7 +275,12 @@ class Feed {
       this.#lastRowAt = BigInt(now) * UnixNanos.PerMilli
       this.#failures = 0
       const batch = this.#fresh(event.batch, now)
+      const holes = batch._tag === "TradeBatch" ? this.#sequence?.holes(batch) : undefined
       session.add(this.#excluded.size === 0 ? batch : without(batch, this.#excluded), now)
+      for (const hole of holes ?? []) {
+        this.#gaps += 1n
+        session.missRows(hole)
+      }
     }
   }
 }

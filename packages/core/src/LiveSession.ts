@@ -9,6 +9,7 @@ import type { BrokenSink, Hub } from "./Hub.ts"
 import type { InstrumentId, ListingClaim } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { Gap, Provider, Selection } from "./Provider.ts"
+import type { SequenceHole } from "./SequenceCheck.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a session belongs to. */
@@ -140,6 +141,13 @@ export class LiveSession {
     const instruments = symbols?.flatMap((symbol) => this.#listed.get(symbol) ?? [])
     if (instruments?.length === 0) return
     this.#publish({ _tag: "RowsMissing", session: this.key, instruments, range, cause })
+  }
+
+  /** Trades whose numbers show that they did not come. */
+  missRows({ instrument, range }: SequenceHole): void {
+    if (this.#watermark === undefined) return
+    const instruments = [instrument]
+    this.#publish({ _tag: "RowsMissing", session: this.key, instruments, range, cause: "sequence" })
   }
 
   /** The end, where it has begun. */
