@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { latency, throughput } from "./load/CollectRun.ts"
 import { finish } from "./load/Figures.ts"
+import { database, standing } from "./load/StoreRun.ts"
 
 const flags = process.argv.slice(2)
 const isLong = flags.includes("--long")
@@ -62,5 +63,15 @@ if (isWanted("latency"))
         { p50: 100_000, p99: 1_000_000 }
       )
     )
+
+if (isWanted("database"))
+  await database({
+    symbols: Symbols,
+    seconds: isLong ? 60 : 10,
+    burstSeconds: isLong ? 30 : 3,
+    yardstickRows: isLong ? 3_000_000 : 1_000_000
+  })
+
+if (isWanted("memory")) await standing({ symbols: Symbols, rate: 20_000, seconds: isLong ? 1_800 : 30 })
 
 finish()

@@ -49,7 +49,7 @@ export interface FaultRunOptions {
   readonly capacity?: number | undefined
   /** Lines for `[spool]`. */
   readonly spool?: ReadonlyArray<string> | undefined
-  /** Another place than a new one. */
+  /** Another place than a new one: whoever made it ends it. */
   readonly place?: Workplace | undefined
 }
 
@@ -88,11 +88,13 @@ export class FaultRun {
   #running: Running
   #service: { readonly process: ChildProcessWithoutNullStreams; readonly ended: Promise<Outcome> } | undefined
   readonly #strategies = new Set<Running>()
+  readonly #ownsPlace: boolean
   /** Errors that services wrote, for messages of failed tests. */
   readonly log: Array<string> = []
 
-  private constructor(place: Workplace, simulator: MarketProcess) {
+  private constructor(place: Workplace, simulator: MarketProcess, ownsPlace: boolean) {
     this.place = place
+    this.#ownsPlace = ownsPlace
     this.simulator = simulator
     this.#running = simulator.running
     const { market } = simulator
@@ -130,7 +132,7 @@ export class FaultRun {
       place.path("symbols.toml"),
       `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
     )
-    return new FaultRun(place, simulator)
+    return new FaultRun(place, simulator, options.place === undefined)
   }
 
   // -------------------------------------------------------------------------------------------------- processes
@@ -325,7 +327,8 @@ export class FaultRun {
         const claimed = bySymbol.get(symbol)?.find(([start, end]) => start <= micro && micro < end)
         assert.isUndefined(
           claimed,
-          `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held`
+          `trade ${row} of ${symbol} at ${tsRecv} is not stored, and said to be held; trades ${next} to ${from} are not stored; ` +
+            `in all ${JSON.stringify(ranges)}\n${this.tail()}`
         )
       }
       next = to
@@ -342,20 +345,20 @@ export class FaultRun {
     }
     if (this.#running.process.exitCode === null && this.#running.process.signalCode === null)
       await this.#running.end("SIGKILL")
-    await this.place.close()
+    if (this.#ownsPlace) await this.place.close()
   }
 }
 
 const ringOf = (): string => `fault_${process.pid}`
 
 /** Runs a test with a run of its own. */
-export const withFaults = async (
+export const withFaults = async <A = void>(
   options: FaultRunOptions,
-  test: (run: FaultRun) => Promise<void>
-): Promise<void> => {
+  test: (run: FaultRun) => Promise<A>
+): Promise<A> => {
   const run = await FaultRun.open(options)
   try {
-    await test(run)
+    return await test(run)
   } finally {
     await run.close()
   }

@@ -6,7 +6,7 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { Workplace } from "./Dm.ts"
 import { OutsideServer, Side, sleep, startSimulator, type Told, until } from "./Takeover.ts"
 
-const count = 20_000
+const count = 8_000
 
 describe("dm start while the database is away", () => {
   let place: Workplace

@@ -110,13 +110,17 @@ it("a database that hangs: rows wait in the spool", { timeout: 10 * Minute }, ()
 )
 
 it("a spool that is full drops the newest, and says so", { timeout: 10 * Minute }, () =>
-  withFaults({ rate: 20_000, spool: ["disk_floor_gb = 0", "max_size_gb = 0.02"] }, async (run) => {
+  withFaults({ rate: 60_000, spool: ["disk_floor_gb = 0", "max_size_gb = 0.1"] }, async (run) => {
     run.startService()
     await run.awaitRow(0)
-    const strategy = await run.startStrategy()
-    await stall(run.databasePids(), 25)
-    await run.awaitRow(run.now(), 180)
-    await run.finish()
+    const strategy = await run.startStrategy({ market: undefined })
+    await stall(run.databasePids(), 35)
+    await sleep(20_000)
+    // The database may be slower than the market: what waits is waited for when that has ended.
+    const last = run.now() - 2 * 60_000
+    await run.endMarket("SIGTERM")
+    await run.awaitRow(last, 240)
+    await run.endService("SIGTERM")
     const report = await run.endStrategy(strategy)
     const stored = await run.compare()
     tell("spool full", stored, report)
@@ -147,6 +151,7 @@ const onSmallDisk = async (
   } finally {
     await place.stop()
     execFileSync("umount", ["-l", at])
+    await place.close()
   }
 }
 

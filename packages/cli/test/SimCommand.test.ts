@@ -97,6 +97,39 @@ describe("dm sim databento", () => {
     assert.match(stderr, /DBEQ\.BASIC: 3 symbols; 100 trades/)
   })
 
+  it("goes on with an endless market where another process has left it, and records what it sends", async () => {
+    const flags = [
+      "--endless",
+      "--symbols",
+      "20",
+      "--rate",
+      "5000",
+      "--since",
+      "2026-01-05T15:00:00.123456789Z"
+    ]
+    const record = place.path("sent.txt")
+    const { stderr } = await simulated([...flags, "--record", record], "SIGTERM", async (ready) => {
+      const { dataset, rate, seed, since, symbols } = ready as unknown as Record<string, unknown>
+      assert.deepStrictEqual(
+        { dataset, rate, seed, since, symbols },
+        { dataset: "DBEQ.BASIC", rate: 5000, seed: 1, since: "2026-01-05T15:00:00.123456789Z", symbols: 20 }
+      )
+      assert.match(await greeting(ready.live_port), /^lsg_version=/)
+    })
+    assert.match(stderr, /DBEQ\.BASIC: 20 symbols; a trade every 200000 ns, for ever/)
+    assert.isTrue(existsSync(record))
+    for (const wrong of [
+      ["--data", "."],
+      ["--trades", "5"]
+    ]) {
+      const refused = await place.run(["sim", "databento", "--endless", ...wrong])
+      assert.strictEqual(refused.code, 1)
+      assert.match(refused.stderr, /--endless goes without --synthetic, --data, --trades and --live-from/)
+    }
+    const alone = await place.run(["sim", "databento", "--record", record])
+    assert.match(alone.stderr, /--record and --since are for --endless/)
+  })
+
   it("says what is wrong with files", async () => {
     const missing = await place.run(["sim", "databento", "--data", place.path("missing.dbn")])
     assert.strictEqual(missing.code, 1)

@@ -8,6 +8,7 @@ import type { Hub, HubMessage } from "./Hub.ts"
 import type { InstrumentDirectory } from "./Instrument.ts"
 import { type MarketBatch, rowKind } from "./MarketBatch.ts"
 import * as MarketSchema from "./MarketSchema.ts"
+import { PassedMarks } from "./PassedMarks.ts"
 import type { Gap } from "./Provider.ts"
 import type { Publication } from "./Publication.ts"
 
@@ -56,17 +57,11 @@ export const attach = (
   })
 }
 
-/** A publication's position after an entry of the hub. */
-interface Passed {
-  readonly number: bigint
-  readonly position: bigint
-}
-
 class Sink {
   readonly #publication: Publication["Service"]
   readonly #instruments: InstrumentDirectory
-  /** What is published and not in the store, by kind, oldest first. */
-  readonly #passed = new Map<MarketSchema.RowKind, Array<Passed>>()
+  /** Positions after entries of the hub that are not in the store, by kind. */
+  readonly #passed = new Map<MarketSchema.RowKind, PassedMarks>()
   /** Dataset and schema of sessions, for their gaps. */
   readonly #sessions = new Map<string, Pick<Gap, "dataset" | "schema">>()
   #rows = 0n
@@ -141,9 +136,9 @@ class Sink {
     const result = this.#run(this.#publication.publish(batch))
     if (result === undefined) return
     this.#rows += BigInt(batch.length)
-    const passed = this.#passed.get(kind)
-    if (passed === undefined) this.#passed.set(kind, [{ number, position: result.position }])
-    else passed.push({ number, position: result.position })
+    const passed = this.#passed.get(kind) ?? new PassedMarks()
+    this.#passed.set(kind, passed)
+    passed.add(number, result.position)
   }
 
   #tell({ cause, instruments, range, session }: RowsMissing): void {
@@ -171,12 +166,10 @@ class Sink {
     return Effect.forEach(
       this.#passed,
       ([kind, passed]) => {
-        let count = 0
-        while (count < passed.length && passed[count]!.number <= number) count += 1
-        if (count === 0) return Effect.void
-        const { position } = passed[count - 1]!
-        passed.splice(0, count)
-        return Effect.ignore(this.#publication.markDurable(kind, position))
+        const position = passed.take(number)
+        return position === undefined
+          ? Effect.void
+          : Effect.ignore(this.#publication.markDurable(kind, position))
       },
       { discard: true }
     )

@@ -5,6 +5,7 @@
 import { Effect, type Scope } from "effect"
 import type { FeedEntry, FeedSessionKey, Watermark } from "./FeedEntry.ts"
 import type { Hub, HubMessage } from "./Hub.ts"
+import { PassedMarks } from "./PassedMarks.ts"
 import type { Spool, SpoolDropCause } from "./Spool.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -35,8 +36,8 @@ interface SessionState {
 class Sink implements HubSpool {
   readonly #spool: Spool["Service"]
   readonly #sessions = new Map<FeedSessionKey, SessionState>()
-  /** Frames and hub numbers of what is in the spool, oldest first. */
-  #frames: Array<readonly [frame: bigint, number: bigint]> = []
+  /** Hub numbers of frames that are not in the store. */
+  readonly #frames = new PassedMarks()
   #appended = 0n
   #passed = 0n
   readonly #dropped = { overflow: 0n, "disk-full": 0n }
@@ -49,12 +50,7 @@ class Sink implements HubSpool {
   readonly dropped = () => ({ ...this.#dropped })
 
   readonly passed = (frame: bigint): bigint => {
-    let count = 0
-    while (count < this.#frames.length && this.#frames[count]![0] <= frame) count += 1
-    if (count > 0) {
-      this.#passed = this.#frames[count - 1]![1]
-      this.#frames.splice(0, count)
-    }
+    this.#passed = this.#frames.take(frame) ?? this.#passed
     return this.#passed
   }
 
@@ -90,7 +86,7 @@ class Sink implements HubSpool {
     const appended = Effect.runSync(this.#spool.append(entry))
     if (appended._tag === "Appended") {
       this.#appended = appended.frame
-      this.#frames.push([appended.frame, number])
+      this.#frames.add(appended.frame, number)
       return undefined
     }
     if (entry._tag === "FeedRows") this.#dropped[appended.cause] += BigInt(entry.batch.length)

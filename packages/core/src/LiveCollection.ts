@@ -27,8 +27,8 @@ export interface LiveCollectionOptions {
   readonly defaultSchemas?: ReadonlyArray<MarketSchema> | undefined
   /** Called for each symbol that is collected no longer. */
   readonly onLeft?: ((feed: WatchedFeed, symbol: string) => void) | undefined
-  /** Since when a provider is asked to replay data, ns, at the start of its first feed; see `LiveFeedOptions.from`. */
-  readonly from?: ((data: CollectedData) => bigint | undefined) | undefined
+  /** Up to where earlier sessions hold data, ns, asked at the start of its first feed; see `LiveFeedOptions.heldUntil`. */
+  readonly heldUntil?: ((data: CollectedData) => bigint | undefined) | undefined
 }
 
 /** Data of one kind. */
@@ -173,14 +173,15 @@ class Collection {
         if (group === groupOf(wishes[0]!)) for (const symbol of collected) symbols.delete(symbol)
       if (symbols.size === 0) return
       this.#feeds += 1
-      const where = this.#from(wishes[0]!)
+      const heldUntil = this.#heldUntil(wishes[0]!)
       const feed = LiveFeed.make({
         provider,
         hub,
         register,
         selection: { dataset, schema, stypeIn, symbols: [...symbols] },
         name: `${instance}/${this.#feeds}`,
-        from: from ?? where
+        from,
+        heldUntil
       })
       const fiber = yield* Effect.forkIn(feed.run, this.#scope)
       this.#running.push({ feed, symbols, fiber, group: groupOf(wishes[0]!) })
@@ -213,12 +214,12 @@ class Collection {
       return found
     })
 
-  /** Since when the first feed of this data asks for replay. */
-  #from(wish: Wish): bigint | undefined {
+  /** Up to where this data is held when its first feed starts. */
+  #heldUntil(wish: Wish): bigint | undefined {
     const { dataset, provider, schema } = wish
     if (this.#begun.has(groupOf(wish))) return undefined
     this.#begun.add(groupOf(wish))
-    return this.#options.from?.({ provider: provider.id, dataset, schema })
+    return this.#options.heldUntil?.({ provider: provider.id, dataset, schema })
   }
 
   #leave(wish: Wish): Effect.Effect<void> {

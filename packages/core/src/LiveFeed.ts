@@ -18,6 +18,7 @@ import * as MarketSchema from "./MarketSchema.ts"
 import type { Provider, ProviderEvent, Selection } from "./Provider.ts"
 import { ProviderError, ProviderUnavailable } from "./ProviderError.ts"
 import { RecentRows } from "./RecentRows.ts"
+import { SequenceCheck } from "./SequenceCheck.ts"
 import type { StoreError } from "./StoreError.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
@@ -30,8 +31,13 @@ export interface LiveFeedOptions {
   readonly register: RegisterListings
   /** Begins the keys of its sessions, unique per process: they become `NAME/1`, `NAME/2`. */
   readonly name: string
-  /** Ask the provider to replay what happened since this time, ns: where an earlier session ended. */
+  /** Ask the provider to replay what happened since this time, ns. */
   readonly from?: bigint | undefined
+  /**
+   * Up to where an earlier session holds everything, ns on the index clock: the provider is asked to replay what happened around
+   * then, and rows from before are left out. Where the replay reaches back beyond it, the first session begins there.
+   */
+  readonly heldUntil?: bigint | undefined
 }
 
 /** How a feed is doing. */
@@ -63,6 +69,12 @@ export interface LiveFeed {
   readonly doubt: (symbols: ReadonlyArray<string>, since: bigint) => Effect.Effect<void>
   readonly status: () => LiveFeedStatus
 }
+
+/**
+ * Rows are received later than they happened, and providers replay by either time: so much earlier a replay begins, so that what
+ * was not received is in it.
+ */
+const LongestLag = 10n * UnixNanos.PerSecond
 
 /** Rows that a stream which begins again may repeat: those of the moment at which it is asked to begin. */
 const Remembered = 8_192
@@ -100,14 +112,20 @@ class Feed {
   readonly #excluded = new Set<string>()
   /** Where the next stream asks for replay from. */
   #from: bigint | undefined
+  /** Up to where the session before holds everything. */
+  #heldUntil: bigint | undefined
   /** What was given on last: a replay begins with some of it. */
   readonly #recent: RecentRows
   #repeatsUntil = 0
+  /** Where trades are numbered one by one. */
+  readonly #sequence: SequenceCheck | undefined
 
   constructor(options: LiveFeedOptions) {
     this.#options = options
     this.#from = options.from
+    if (options.heldUntil !== undefined) this.#hold(options.heldUntil)
     this.#recent = new RecentRows(Remembered, MarketSchema.clock(options.selection.schema))
+    this.#sequence = options.provider.capabilities.consecutiveIds ? new SequenceCheck() : undefined
   }
 
   readonly status = (): LiveFeedStatus => ({
@@ -173,7 +191,10 @@ class Feed {
       const { name, provider, selection } = this.#options
       const clock = yield* Clock.Clock
       this.#sessions += 1
-      const session = new LiveSession(`${name}/${this.#sessions}`, this.#options)
+      const session = new LiveSession(`${name}/${this.#sessions}`, {
+        ...this.#options,
+        heldUntil: this.#heldUntil
+      })
       this.#session = session
       // The last rows of a burst are vouched for though none come after them.
       yield* Effect.forkScoped(
@@ -199,9 +220,14 @@ class Feed {
 
   #close(session: LiveSession): Effect.Effect<void> {
     session.end()
-    this.#from = session.watermark ?? this.#from
+    if (session.watermark !== undefined) this.#hold(session.watermark)
     this.#session = undefined
     return logBroken(session.takeBroken())
+  }
+
+  #hold(until: bigint): void {
+    this.#heldUntil = until
+    this.#from = until - LongestLag
   }
 
   #take(
@@ -249,7 +275,12 @@ class Feed {
       this.#lastRowAt = BigInt(now) * UnixNanos.PerMilli
       this.#failures = 0
       const batch = this.#fresh(event.batch, now)
+      const holes = batch._tag === "TradeBatch" ? this.#sequence?.holes(batch) : undefined
       session.add(this.#excluded.size === 0 ? batch : without(batch, this.#excluded), now)
+      for (const hole of holes ?? []) {
+        this.#gaps += 1n
+        session.missRows(hole)
+      }
     }
   }
 }

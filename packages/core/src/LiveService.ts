@@ -10,7 +10,7 @@
  */
 
 import type { FileSystem } from "effect"
-import { Clock, Context, Deferred, Duration, Effect, Layer, Option, Path, type Scope } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Layer, Option, Path, Schedule, type Scope } from "effect"
 import type { FeedSessionKey, OpenFeedSession } from "./FeedEntry.ts"
 import type { RegisterListings } from "./FileSource.ts"
 import * as FreshnessWatch from "./FreshnessWatch.ts"
@@ -37,7 +37,6 @@ import type { SpoolError } from "./SpoolError.ts"
 import type { StoreError } from "./StoreError.ts"
 import { Subscription } from "./Subscription.ts"
 import type { TransportError } from "./TransportError.ts"
-import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a service is made of. */
 export interface LiveServiceOptions<E = never> {
@@ -182,7 +181,7 @@ export const make = <E = never>(options: LiveServiceOptions<E>) =>
       instance: `${yield* spool.id}/${options.instance}`,
       defaultSchemas: options.defaultSchemas,
       onLeft: watch?.forget,
-      from: options.isOver === undefined ? undefined : yield* whereEnded(store, options.isOver)
+      heldUntil: yield* whereEnded(store, spool, writer, options)
     })
     yield* Effect.forkScoped(failing(collection.run, failed))
     if (watch !== undefined) yield* Effect.forkScoped(watch.run)
@@ -243,32 +242,47 @@ const watching = Effect.fnUntraced(function* (
   return yield* FreshnessWatch.attach({ ...freshness, hub, instruments, providers, file, resubscribe })
 })
 
-/**
- * Rows are received later than they happened, and providers replay by either time: so much earlier a replay begins, so that what
- * the session before has not received is in it. What it has received is there already, and changes nothing.
- */
-const LongestLag = 10n * UnixNanos.PerSecond
+/** How long the start waits until the store has what an earlier process has left in the spool. */
+const LeftPatience = "3 seconds"
 
-/** From where on sessions that are over have to be made good: the earliest of each data, so that nothing is left out. */
-const whereEnded = (
+/**
+ * Up to where sessions that are over hold their data: the earliest of each, so that nothing is left out. Nothing is known of it
+ * while the store has not got what is left of them.
+ */
+const whereEnded = Effect.fnUntraced(function* <E>(
   store: MarketStore["Service"],
-  isOver: (session: FeedSessionKey) => boolean
-): Effect.Effect<(data: LiveCollection.CollectedData) => bigint | undefined> =>
-  store.openFeedSessions.pipe(
-    Effect.catch((error) =>
-      Effect.as(
-        Effect.logWarning(`where the service before ended is not known: ${error.message}`),
-        [] as OpenFeedSession[]
-      )
-    ),
-    Effect.map((open) => {
-      const over = open.filter(({ session }) => isOver(session))
-      return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
-        over
-          .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
-          .map(({ watermark }) => watermark - LongestLag)
-          .reduce<bigint | undefined>((a, b) => (a === undefined || b < a ? b : a), undefined)
-    })
+  spool: Spool.Spool["Service"],
+  writer: LiveWriter.LiveWriter,
+  { instance, isOver = () => false }: LiveServiceOptions<E>
+) {
+  const name = yield* spool.id
+  const last = spool.opened.next - 1n
+  const isWritten = yield* Effect.sync(() => writer.status()).pipe(
+    Effect.repeat({
+      until: ({ committed, problem }) => committed >= last || problem !== undefined,
+      schedule: Schedule.spaced("10 millis")
+    }),
+    Effect.map(({ committed }) => committed >= last),
+    Effect.timeoutOption(LeftPatience)
+  )
+  const open = Option.getOrElse(isWritten, () => false) ? yield* openSessions(store) : []
+  const over = open.filter(
+    ({ session }) =>
+      isOver(session) || (session.startsWith(`${name}/`) && !session.startsWith(`${name}/${instance}/`))
+  )
+  return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
+    over
+      .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
+      .map(({ watermark }) => watermark)
+      .reduce<bigint | undefined>((a, b) => (a === undefined || b < a ? b : a), undefined)
+})
+
+const openSessions = (store: MarketStore["Service"]): Effect.Effect<ReadonlyArray<OpenFeedSession>> =>
+  Effect.catch(store.openFeedSessions, (error) =>
+    Effect.as(
+      Effect.logWarning(`where the service before ended is not known: ${error.message}`),
+      [] as ReadonlyArray<OpenFeedSession>
+    )
   )
 
 /** Runs a part of the service in the background; a failure of it is one of the service. */

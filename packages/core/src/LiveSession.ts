@@ -2,12 +2,14 @@
  * A session of a live feed: what a provider tells, as entries of the hub. No Effect per batch: what it publishes is handed on
  * at once.
  */
-import { ABSENT_I64_HIGH, ABSENT_I64_LOW } from "./Absent.ts"
+import { ABSENT_I64, ABSENT_I64_HIGH, ABSENT_I64_LOW } from "./Absent.ts"
+import { isSelectable, selectRows } from "./BatchSelection.ts"
 import type { FeedEntry, FeedSessionKey } from "./FeedEntry.ts"
 import type { BrokenSink, Hub } from "./Hub.ts"
 import type { InstrumentId, ListingClaim } from "./Instrument.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { Gap, Provider, Selection } from "./Provider.ts"
+import type { SequenceHole } from "./SequenceCheck.ts"
 import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a session belongs to. */
@@ -15,6 +17,8 @@ export interface LiveSessionOptions {
   readonly provider: Provider
   readonly selection: Selection
   readonly hub: Hub
+  /** Up to where the session before holds everything, see `LiveFeedOptions.heldUntil`. */
+  readonly heldUntil?: bigint | undefined
 }
 
 /** Time between two watermarks while rows come: each is an entry of its own, and rows can be many batches. */
@@ -27,6 +31,8 @@ export class LiveSession {
   readonly #listed = new Map<string, InstrumentId>()
   /** Instruments that were named before the session has begun: they join with its begin. */
   #early: Array<InstrumentId> = []
+  /** Rows from before the end of the session before have come: whatever follows it is complete. */
+  #goesOn = false
   /** Up to where everything was given on, and the part of it that was told. */
   #watermark: bigint | undefined
   #told = 0n
@@ -74,10 +80,16 @@ export class LiveSession {
   }
 
   /** Rows, and with them the proof that everything before them was there. `now`: milliseconds of any clock. */
-  add(batch: MarketBatch, now: number): void {
+  add(told: MarketBatch, now: number): void {
+    const { heldUntil, provider } = this.#options
+    const clock = provider.capabilities.indexClock ?? "ts_recv"
+    const isNew = this.#watermark === undefined
+    const batch = isNew && heldUntil !== undefined ? since(told, clock, heldUntil) : told
+    this.#goesOn ||= batch.length < told.length
     if (batch.length === 0) return
-    const { first, last } = indexTimes(batch, this.#options.provider.capabilities.indexClock ?? "ts_recv")
-    if (this.#watermark === undefined) this.#begin(first)
+    const { first, last } = indexTimes(batch, clock)
+    if (isNew)
+      this.#begin(this.#goesOn ? heldUntil! : (UnixNanos.floorMicros(first) + 1n) * UnixNanos.PerMicro)
     this.#publish({ _tag: "FeedRows", session: this.key, batch })
     const at = UnixNanos.floorMicros(last) * UnixNanos.PerMicro
     if (at <= this.#watermark!) return
@@ -94,10 +106,12 @@ export class LiveSession {
     this.#publish({ _tag: "Watermark", session: this.key, at: this.#watermark })
   }
 
-  /** The session holds what comes after the microsecond of its first row: others of that moment may have come before it. */
-  #begin(first: bigint): void {
+  /**
+   * The session holds what comes after the microsecond of its first row: others of that moment may have come before it. Where a
+   * replay began before the end of the session before, it holds everything from there on.
+   */
+  #begin(at: bigint): void {
     const { provider, selection } = this.#options
-    const at = (UnixNanos.floorMicros(first) + 1n) * UnixNanos.PerMicro
     this.#watermark = at
     this.#told = at
     const { dataset, schema } = selection
@@ -129,12 +143,31 @@ export class LiveSession {
     this.#publish({ _tag: "RowsMissing", session: this.key, instruments, range, cause })
   }
 
+  /** Trades whose numbers show that they did not come. */
+  missRows({ instrument, range }: SequenceHole): void {
+    if (this.#watermark === undefined) return
+    const instruments = [instrument]
+    this.#publish({ _tag: "RowsMissing", session: this.key, instruments, range, cause: "sequence" })
+  }
+
   /** The end, where it has begun. */
   end(): void {
     if (this.#watermark === undefined) return
     this.mark(Number.POSITIVE_INFINITY)
     this.#publish({ _tag: "SessionEnded", session: this.key })
   }
+}
+
+/** The rows of a batch from a time on, on the index clock; the batch itself where all are. */
+const since = (batch: MarketBatch, clock: "ts_recv" | "ts_event", time: bigint): MarketBatch => {
+  if (!isSelectable(batch)) return batch
+  const { tsEvent, tsRecv } = batch.columns
+  const rows: Array<number> = []
+  for (let row = 0; row < batch.length; row++) {
+    const captured = clock === "ts_recv" && tsRecv[row] !== ABSENT_I64 ? tsRecv[row]! : tsEvent[row]!
+    if (captured >= time) rows.push(row)
+  }
+  return rows.length === batch.length ? batch : selectRows(batch, rows)
 }
 
 /** First and last time of a batch on the index clock. Rows that were never captured count by the venue's clock. */

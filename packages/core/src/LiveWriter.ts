@@ -177,7 +177,8 @@ class Writer {
         yield* this.#write(piece)
       }
       yield* spool.release(this.#committed)
-      const rest = gatherMillis - ((yield* Clock.currentTimeMillis) - begin)
+      // A wall clock that was set back says nothing of how long it took.
+      const rest = Math.min(gatherMillis, gatherMillis - ((yield* Clock.currentTimeMillis) - begin))
       if (rest > 0) yield* Effect.sleep(rest)
     })
   }

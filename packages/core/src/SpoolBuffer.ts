@@ -30,7 +30,7 @@ export interface Position {
 /** A piece of memory with whole frames. */
 export class Chunk {
   readonly memory: FrameMemory
-  readonly begins: SegmentBegin | undefined
+  begins: SegmentBegin | undefined
   /** Whether the file that it begins is there. */
   isBegun: boolean
   used = 0
@@ -139,6 +139,16 @@ export class SpoolBuffer {
     const chunk = new Chunk(memory, begins, this.end)
     this.chunks.push(chunk)
     return chunk
+  }
+
+  /** What is not on disk yet, behind this position, goes into a file of its own. False where there is nothing. */
+  restart({ frame, rows }: Position, at: bigint): boolean {
+    const chunk = this.chunks[0]
+    if (chunk === undefined) return false
+    if (!chunk.isBegun) return true
+    chunk.begins = { id: this.#id, first: frame + 1n, rowsBefore: rows, at }
+    chunk.isBegun = false
+    return true
   }
 
   /** Everything that is written is synced: its memory may be used again. */

@@ -77,8 +77,10 @@ export class SpoolWriter {
     return Effect.gen({ self: this }, function* () {
       yield* this.#write()
       const now = yield* Clock.currentTimeMillis
-      const due = (this.#unsyncedSince ?? now) + this.#interval
-      if (now >= due || this.#isPressed) return yield* this.#sync()
+      const since = this.#unsyncedSince ?? now
+      const due = since + this.#interval
+      // Where the wall clock was set back, nobody knows how long it has been.
+      if (now >= due || now < since || this.#isPressed) return yield* this.#sync()
       const pause = Duration.min(Pace, Duration.millis(due - now))
       yield* Effect.interruptible(Effect.timeoutOption(this.#state.hurry.await, pause))
     })
@@ -91,6 +93,7 @@ export class SpoolWriter {
   #write(): Io<void> {
     return Effect.gen({ self: this }, function* () {
       if (this.#mustCut) yield* this.#cut()
+      if (this.#state.problem !== undefined) yield* this.#makeRoom()
       const { chunks } = this.#state.buffer
       // Chunks are added at the end meanwhile, and those at the front go when a new file is begun.
       for (let chunk = nextChunk(chunks); chunk !== undefined; chunk = nextChunk(chunks))
@@ -106,12 +109,23 @@ export class SpoolWriter {
       const file = yield* this.#open()
       // From here on the file may hold more than is known.
       this.#mustCut = true
-      yield* file.writeAll(chunk.memory.u8.subarray(written, used))
+      yield* Effect.tapError(file.writeAll(chunk.memory.u8.subarray(written, used)), () => this.#keep(file))
       this.#mustCut = false
       this.#fileBytes += used - written
       chunk.written = used
       this.#written = end
       this.#unsyncedSince ??= yield* Clock.currentTimeMillis
+    })
+  }
+
+  /**
+   * What was written whole before a write that failed is synced, where that works: a disk with room for a part of what waits
+   * takes that part, and does not begin with it again and again.
+   */
+  #keep(file: FileSystem.File): Effect.Effect<void, never, FileSystem.FileSystem> {
+    return Effect.suspend(() => {
+      if (this.#fileBytes <= this.#state.segments.at(-1)!.synced) return Effect.void
+      return Effect.ignore(Effect.andThen(file.truncate(this.#fileBytes), this.#sync()))
     })
   }
 
@@ -162,6 +176,25 @@ export class SpoolWriter {
       this.#written = this.#state.synced
       this.#unsyncedSince = undefined
       this.#mustCut = false
+    })
+  }
+
+  /**
+   * The disk takes nothing more, and everything in the only file is done with: its frames go, so that there is room for the
+   * next file. Else a disk that this one file has filled would stay full although nothing waits. A crash between the two
+   * leaves numbers that the consumer is ahead of, as after a loss of the disk.
+   */
+  #makeRoom(): Io<void> {
+    return Effect.gen({ self: this }, function* () {
+      const { buffer, released, segments, synced } = this.#state
+      const segment = segments[0]!
+      if (segments.length > 1 || released < synced.frame || segment.synced <= SpoolFile.HeaderBytes) return
+      if (!buffer.restart(synced, yield* Clock.currentTimeNanos)) return
+      const file = yield* this.#open()
+      yield* file.truncate(SpoolFile.HeaderBytes)
+      segment.synced = SpoolFile.HeaderBytes
+      this.#fileBytes = SpoolFile.HeaderBytes
+      this.#state.tellChange()
     })
   }
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, FileSystem, Stream } from "effect"
+import { Clock, Deferred, Duration, Effect, Fiber, FileSystem, Stream } from "effect"
 import type { FeedEntry, Spool } from "../src/index.ts"
 import { SeededRandom } from "./SeededRandom.ts"
 import { randomBatch, randomEntry } from "./SpoolEntries.ts"
@@ -141,6 +141,34 @@ describe("Spool", () => {
           })
         )
     }).pipe(Effect.provide(Files))
+  )
+
+  it.live("syncs though the clock is set back by an hour", () =>
+    Effect.gen(function* () {
+      const folder = yield* spoolFolder
+      const clock = yield* Clock.Clock
+      let offset = 0
+      const jumping: Clock.Clock = {
+        ...clock,
+        sleep: (duration) => clock.sleep(duration),
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + offset,
+        currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe() + BigInt(offset) * 1_000_000n,
+        currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + offset),
+        currentTimeNanos: Effect.sync(() => clock.currentTimeNanosUnsafe() + BigInt(offset) * 1_000_000n)
+      }
+      yield* withSpool({ folder, fsyncInterval: 100 }, (spool) =>
+        Effect.gen(function* () {
+          for (let round = 0; round < 4; round++) {
+            const last = yield* append(spool, note)
+            // Written, and not yet synced.
+            yield* Effect.sleep("30 millis")
+            offset -= 3_600_000
+            yield* Effect.sleep("300 millis")
+            assert.strictEqual(yield* spool.synced, last)
+          }
+        })
+      ).pipe(Effect.provideService(Clock.Clock, jumping))
+    }).pipe(Effect.provide(Files), Effect.provide(quiet))
   )
 
   it.live("tells what waits", () =>

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Effect, FileSystem } from "effect"
+import { Effect, FileSystem, Stream } from "effect"
 import type { FeedEntry, Spool } from "../src/index.ts"
 import { SeededRandom } from "./SeededRandom.ts"
 import { randomBatch } from "./SpoolEntries.ts"
-import { append, assertEntries, Files, filesIn, quiet, readAll, withSpool } from "./SpoolFolder.ts"
+import { append, assertEntries, Files, filesIn, quiet, readAll, take, withSpool } from "./SpoolFolder.ts"
 
 const entry: FeedEntry = {
   _tag: "FeedRows",
@@ -89,6 +89,70 @@ describe("a spool on a full disk", () => {
         Effect.sync(() =>
           assert.deepInclude(spool.opened, { next: synced + 1n, cut: undefined, damaged: [] })
         )
+      )
+    }).pipe(Effect.provide(Files), Effect.provide(quiet))
+  )
+
+  it.live("goes on when everything in the file that fills the disk is done with", (context) =>
+    Effect.gen(function* () {
+      if (disk === undefined) return context.skip(reason)
+      const folder = `${disk}/one-file`
+      const options = { folder, segmentBytes: 10_000_000, memoryBytes: 300_000, fsyncInterval: 1 }
+      const kept: Array<FeedEntry> = []
+      const next = yield* withSpool(options, (spool) =>
+        Effect.gen(function* () {
+          for (let round = 0; round < 3; round++) {
+            yield* fill(spool, kept)
+            assert.include((yield* spool.depth).problem, "ENOSPC")
+            // What is on disk is read and done with; nobody else makes room.
+            const synced = yield* spool.synced
+            const first = spool.opened.next
+            yield* spool.read(1n).pipe(
+              Stream.takeUntil((each) => each._tag === "SpooledEntry" && each.frame >= synced),
+              Stream.runDrain
+            )
+            yield* spool.release(synced)
+            yield* spool.flush
+            assert.isUndefined((yield* spool.depth).problem)
+            assert.isAbove(Number(yield* spool.synced), Number(synced))
+            const behind = yield* take(spool, synced + 1n, 3)
+            const offset = Number(synced + 1n - first)
+            assertEntries(behind, kept.slice(offset, offset + 3), synced + 1n)
+          }
+          return (yield* spool.synced) + 1n
+        })
+      )
+      yield* withSpool(options, (spool) =>
+        Effect.sync(() => assert.deepInclude(spool.opened, { next, cut: undefined, damaged: [] }))
+      )
+    }).pipe(Effect.provide(Files), Effect.provide(quiet))
+  )
+
+  it.live("brings through a disk what is many times as much as that has room for", (context) =>
+    Effect.gen(function* () {
+      if (disk === undefined) return context.skip(reason)
+      const folder = `${disk}/narrow`
+      const options = { folder, memoryBytes: 12_000_000, fsyncInterval: 20 }
+      const kept: Array<FeedEntry> = []
+      yield* withSpool(options, (spool) =>
+        Effect.gen(function* () {
+          yield* fill(spool, kept)
+          const found: Array<Spool.Spooled> = []
+          yield* spool.read(1n).pipe(
+            Stream.runForEachArray((part) => {
+              found.push(...part)
+              const last = part.at(-1)!
+              return spool.release(last._tag === "SpooledEntry" ? last.frame : last.to)
+            }),
+            Effect.race(
+              Effect.gen(function* () {
+                while (found.length < kept.length) yield* Effect.sleep("50 millis")
+              })
+            ),
+            Effect.timeout("20 seconds")
+          )
+          assertEntries(found, kept)
+        })
       )
     }).pipe(Effect.provide(Files), Effect.provide(quiet))
   )

@@ -6,7 +6,8 @@ export class RateWindow {
   readonly #limit: number
   readonly #millis: number
   /** When the last `limit` turns are, milliseconds; the oldest first. */
-  readonly #turns: Array<number> = []
+  #turns: Array<number> = []
+  #now = Number.NEGATIVE_INFINITY
 
   constructor(limit: number, millis = 1000) {
     this.#limit = limit
@@ -15,6 +16,10 @@ export class RateWindow {
 
   /** Takes the next turn and gives the milliseconds to wait for it. */
   reserve(nowMillis: number): number {
+    // A wall clock that was set back takes the turns with it: they would be far in the future.
+    const back = this.#now - nowMillis
+    if (back > 0) this.#turns = this.#turns.map((turn) => turn - back)
+    this.#now = nowMillis
     const oldest = this.#turns.length < this.#limit ? undefined : this.#turns.shift()
     const turn = oldest === undefined ? nowMillis : Math.max(nowMillis, oldest + this.#millis)
     this.#turns.push(turn)

@@ -5,7 +5,9 @@ import {
   LocalInstruments,
   type Provider,
   ProviderError,
-  ProviderUnavailable
+  ProviderUnavailable,
+  selectTrades,
+  type TradeBatch
 } from "@data-manager/core"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
@@ -67,6 +69,72 @@ describe("a live feed", () => {
       assert.isDefined(asked[1])
       assert.strictEqual(new Set(keys).size, 600)
       assert.lengthOf(keys, 600)
+    })
+  )
+
+  it.effect("names trades that did not come, where a venue numbers them one by one", () =>
+    Effect.gen(function* () {
+      const venue = new TestVenue()
+      const local = LocalInstruments.make()
+      const inner = TestProvider.make(venue, {
+        register: local.register,
+        capabilities: { consecutiveIds: true }
+      })
+      const next = new Map<number, bigint>()
+      let seen = 0
+      let left = 0
+      // Every trade gets the next number of its instrument; every twentieth is lost on the way.
+      const numbered = (batch: TradeBatch): TradeBatch => {
+        const kept: Array<number> = []
+        for (let i = 0; i < batch.length; i++) {
+          const id = batch.columns.instrument[i]!
+          const number = (next.get(id) ?? 0n) + 1n
+          next.set(id, number)
+          batch.columns.tradeKey[i] = number
+          seen += 1
+          if (seen % 20 === 0 && number > 1n) left += 1
+          else kept.push(i)
+        }
+        return selectTrades(batch, kept)
+      }
+      const provider: Provider = {
+        ...inner,
+        live: (selection, options) =>
+          inner
+            .live(selection, options)
+            .pipe(
+              Stream.map((event) =>
+                event._tag === "Batch" && event.batch._tag === "TradeBatch"
+                  ? { ...event, batch: numbered(event.batch) }
+                  : event
+              )
+            )
+      }
+      const hub = Hub.make()
+      const subscription = yield* hub.subscribe({ name: "test", policy: "fail" })
+      const feed = LiveFeed.make({
+        provider,
+        hub,
+        register: local.register,
+        selection: { dataset: "TEST", schema: "trades", stypeIn: "raw_symbol", symbols: ["A", "B", "C"] },
+        name: "feed"
+      })
+      yield* Effect.forkScoped(feed.run)
+      let rows = 0
+      const causes: Array<string> = []
+      while (rows + left < 600) {
+        yield* TestClock.adjust("1 seconds")
+        for (const event of subscription.takeNow()) {
+          if (event._tag !== "HubEntry") continue
+          if (event.entry._tag === "FeedRows") rows += event.entry.batch.length
+          if (event.entry._tag === "RowsMissing") causes.push(event.entry.cause)
+        }
+      }
+      assert.isAbove(left, 20)
+      // Two in a row are one hole; the last of an instrument does not show.
+      assert.isAtMost(causes.length, left)
+      assert.isAtLeast(causes.length, left - 6)
+      assert.isTrue(causes.every((cause) => cause === "sequence"))
     })
   )
 })

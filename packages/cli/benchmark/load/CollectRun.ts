@@ -124,7 +124,7 @@ export const throughput = async (options: CollectOptions, target: number): Promi
 }
 
 /** Time from the simulator's write to the strategy, of every trade. */
-const latencies = (folder: string): Distribution => {
+const latencies = (folder: string, warmUp: number): Distribution => {
   const sent = readFileSync(join(folder, "sent"), "utf8")
     .trimEnd()
     .split("\n")
@@ -132,9 +132,11 @@ const latencies = (folder: string): Distribution => {
     .map(([, row, rows, at]) => [Number(row), Number(row) + Number(rows), Number(at)] as const)
   const arrivals: ReadonlyArray<number> = JSON.parse(readFileSync(join(folder, "arrivals"), "utf8"))
   const distribution = new Distribution()
+  const begin = arrivals[2]! + warmUp * 1e9
   let k = 0
   for (let i = 0; i < arrivals.length; i += 3) {
     const [from, to, at] = [arrivals[i]!, arrivals[i + 1]!, arrivals[i + 2]!]
+    if (at < begin) continue
     while (k < sent.length && sent[k]![1] <= from) k++
     for (let j = k; j < sent.length && sent[j]![0] < to; j++) {
       const rows = Math.min(to, sent[j]![1]) - Math.max(from, sent[j]![0])
@@ -154,7 +156,7 @@ export const latency = async (
     `${symbols} symbols, ${rate} trades/s for ${seconds} s: from the simulator's write to the strategy (${mode})`
   )
   const collected = await collect({ ...options, isTimed: true })
-  const times = latencies(options.folder)
+  const times = latencies(options.folder, options.warmUp)
   const [p50, p99, p999] = [0.5, 0.99, 0.999].map((share) => times.quantile(share)) as [
     number,
     number,

@@ -170,11 +170,18 @@ const sentOf = ({ record }: Place): Effect.Effect<readonly [first: number, last:
     return [first, last + rows - 1]
   })
 
-/** What the database has: how many trades, and the numbers of the first and the last one. */
-const storedTrades = Effect.gen(function* () {
+/**
+ * Trades at the begin of a session that may be left out: those whose microsecond began before it, of which nobody can tell whether
+ * it is whole.
+ */
+const Beginning = 1_000
+
+/** What the database has: how many trades, how many of them from a number on, and the numbers of the first and the last one. */
+const storedTrades = Effect.fnUntraced(function* (from: number) {
   const store = yield* MarketStore
   const { instruments } = yield* store.loadInstruments()
   let rows = 0
+  let later = 0
   let first = Number.POSITIVE_INFINITY
   let last = -1
   const range = { start: 0n, end: UnixNanos.Max }
@@ -184,12 +191,13 @@ const storedTrades = Effect.gen(function* () {
       for (const key of batch.columns.tradeKey) {
         // The market numbers its trades one by one: a trade that is missing, or there twice, shows in their number.
         const number = Number((key >> 16n) & 0xffffffffn)
+        if (number >= from) later += 1
         if (number < first) first = number
         if (number > last) last = number
       }
     })
   )
-  return { rows, first, last }
+  return { rows, later, first, last }
 })
 
 /** Waits until the service has written what has come; what it has not in time stays in its spool, and shows. */
@@ -204,13 +212,15 @@ const drained = ({ dataDir }: Place): Effect.Effect<void> =>
 /** Compares what was sent with what is stored, in words. */
 const compare = Effect.fnUntraced(function* (where: Place, session: Session) {
   const [first, last] = yield* sentOf(where)
-  const stored = yield* withStore({ ...session, dataDir: where.dataDir }, storedTrades)
+  const stored = yield* withStore({ ...session, dataDir: where.dataDir }, storedTrades(first + Beginning))
   yield* Output.writeLine(
     `sent were trades ${grouped(first)} to ${grouped(last)}; ${grouped(stored.rows)} are in the database, ` +
       `${grouped(stored.first)} to ${grouped(stored.last)}`
   )
-  // Of the moment in which a session begins nobody can tell whether it is whole: its rows are left out.
-  const isWhole = stored.rows === stored.last - stored.first + 1 && stored.last === last
+  const isWhole =
+    stored.last === last &&
+    stored.later === last - first - Beginning + 1 &&
+    stored.rows <= last - stored.first + 1
   yield* Output.writeLine(
     isWhole
       ? "each of them once, from the first whole moment of the session to the last trade"

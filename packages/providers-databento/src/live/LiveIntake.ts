@@ -10,7 +10,8 @@ import {
   type ListingClaim,
   type MarketBatch,
   MarketSchema,
-  type ProviderEvent
+  type ProviderEvent,
+  UnixNanos
 } from "@data-manager/core"
 import { DbnBatches } from "../DbnBatches.ts"
 import { decodeRecord, type SymbolMappingRecord } from "../dbn/DbnRecord.ts"
@@ -23,7 +24,7 @@ import { daysClaim, mappingClaim, PROVIDER_ID } from "../MappingClaim.ts"
 import { NativeInstrumentMap } from "../NativeInstrumentMap.ts"
 import type { ByteBudget } from "./EventQueue.ts"
 import { type GatewayNotice, readNotice } from "./GatewayNotice.ts"
-import { RecordFilter } from "./RecordFilter.ts"
+import { type LeftOut, RecordFilter } from "./RecordFilter.ts"
 import { SeenRows } from "./SeenRows.ts"
 
 /** Claims registered in one go. */
@@ -116,7 +117,22 @@ export class LiveIntake {
   /** Hands on what is gathered: the socket has no more at the moment. */
   flush(): void {
     this.#batches.flush(this.#accept)
+    for (const leftOut of this.filter.takeLeftOut()) this.#tell(leftOut)
     this.#announce()
+  }
+
+  /** Rows were left out behind the first one of the session: in their microseconds their instruments are not complete. */
+  #tell({ code, first, ids, last }: LeftOut): void {
+    const range = {
+      start: UnixNanos.floorMicros(first) * UnixNanos.PerMicro,
+      end: (UnixNanos.floorMicros(last) + 1n) * UnixNanos.PerMicro
+    }
+    const schema = MarketSchema.fromCode(code)!
+    const symbols = [...ids].map(String)
+    this.#push({
+      _tag: "Gap",
+      gap: { _tag: "Gap", dataset: this.#options.dataset, schema, symbols, range, cause: "provider" }
+    })
   }
 
   /** Says that data is missing, behind everything that came so far. */

@@ -186,6 +186,8 @@ export class LiveSession {
   })
 
   #silentMillis(): number {
+    // A wall clock that was set back would count as hearing something until it has caught up.
+    if (this.#now() < this.lastBytesAt) this.lastBytesAt = this.#now()
     return this.isPaused ? 0 : this.#now() - this.lastBytesAt
   }
 

@@ -17,14 +17,27 @@ const IN_FLIGHT_NANOS = 60_000_000_000n
 const TRADE = 0x54
 const ABSENT_HIGH = 0x7fffffff
 
+/** Rows of one schema that were left out behind others: times in which their instruments are not complete. */
+export interface LeftOut {
+  readonly code: number
+  /** Vendor ids. */
+  readonly ids: Set<number>
+  /** From the first to the last of them, on the index clock, ns. */
+  first: bigint
+  last: bigint
+}
+
 interface RowRecord {
   readonly code: number
+  /** Word of the index clock in the record. */
+  readonly indexWord: number
   /** Word of the schema's clock in the record. */
   readonly timeWord: number
 }
 
 const rowRecord = (schema: MarketSchema.MarketSchema): RowRecord => ({
   code: MarketSchema.code(schema),
+  indexWord: MarketSchema.kind(schema) === "bars" ? 2 : 8,
   timeWord: MarketSchema.clock(schema) === "ts_recv" ? 8 : 2
 })
 
@@ -61,6 +74,8 @@ interface Beginning {
   readonly left: Map<number, Map<number, bigint>>
 }
 
+const none: ReadonlyArray<never> = []
+
 /** What a session leaves out, at the moment. */
 export class RecordFilter {
   readonly #seen: SeenRows
@@ -70,6 +85,9 @@ export class RecordFilter {
   /** Vendor ids nobody wants, by schema code. */
   #muted: ReadonlyMap<number, MutedIds> = new Map()
   #words: Int32Array<ArrayBuffer> = new Int32Array(0)
+  /** Whether the session has given a row. */
+  #hasKept = false
+  #leftOut: Array<LeftOut> = []
 
   constructor(seen: SeenRows, mbp1Schema: "mbp-1" | "tbbo") {
     this.#seen = seen
@@ -84,6 +102,7 @@ export class RecordFilter {
   /** A new session begins, in which these schemas are sent again, from when on. */
   restart(replayed: ReadonlyMap<number, bigint>): void {
     this.#beginnings = []
+    this.#hasKept = false
     this.#muted = new Map()
     const replay = new ReplayFilter(this.#seen, replayed)
     this.#replay = replay.isDone ? undefined : replay
@@ -114,6 +133,14 @@ export class RecordFilter {
   /** Whatever was in flight at the start has arrived by now. */
   endBeginnings(): void {
     this.#beginnings = []
+  }
+
+  /** What was left out of beginnings since the last question, though other rows had come before: to be told as missing. */
+  takeLeftOut(): ReadonlyArray<LeftOut> {
+    if (this.#leftOut.length === 0) return none
+    const leftOut = this.#leftOut
+    this.#leftOut = []
+    return leftOut
   }
 
   /** Vendor ids to leave out from now on, by schema code. */
@@ -173,8 +200,24 @@ export class RecordFilter {
     if (this.#replay !== undefined && !this.#replay.isNew(native, publisher, row.code, low, high))
       return false
     for (const beginning of this.#beginnings)
-      if (!this.#isWhole(beginning, row.code, native, publisher, low, high)) return false
+      if (!this.#isWhole(beginning, row.code, native, publisher, low, high)) {
+        if (this.#hasKept)
+          this.#leave(row.code, native, nanosOf(words[p + row.indexWord]!, words[p + row.indexWord + 1]!))
+        return false
+      }
+    this.#hasKept = true
     return true
+  }
+
+  #leave(code: number, native: number, time: bigint): void {
+    const known = this.#leftOut.find((each) => each.code === code)
+    if (known === undefined) {
+      this.#leftOut.push({ code, ids: new Set([native]), first: time, last: time })
+      return
+    }
+    known.ids.add(native)
+    if (time < known.first) known.first = time
+    if (time > known.last) known.last = time
   }
 
   /** Whether a row belongs to a microsecond that the stream has from its beginning. */

@@ -52,8 +52,6 @@ export interface SessionInit {
   readonly isExcess: boolean
   /** Real time, ns. */
   readonly now: bigint
-  /** Told of each stretch of an endless market as it is sent. */
-  readonly onSent?: ((sent: SentStretch) => void) | undefined
 }
 
 /** Rows of an endless market that a session was sent: `[row, row + rows)`, as far as it asked for their instruments. */
@@ -70,6 +68,8 @@ export type SessionEnd = "open" | "close" | "reset"
 export interface Turn {
   /** Bytes to write, in order. */
   readonly chunks: ReadonlyArray<Uint8Array>
+  /** Stretches of an endless market that are in them. */
+  readonly stretches: ReadonlyArray<SentStretch>
   readonly end: SessionEnd
   /** Milliseconds until `step` is to be called, also without input; 0 at once, undefined only on input. */
   readonly wait: number | undefined
@@ -121,6 +121,7 @@ export class GatewaySession {
   #unfinished: Subscription | undefined
   #replay: ReplayFeed | undefined
   #endless: EndlessFeed | undefined
+  #stretches: Array<SentStretch> = []
   /** Row at which a replay of the endless market is over; undefined where none was asked for, or it is. */
   #endlessReplay: number | undefined
   #isStalled = false
@@ -173,15 +174,22 @@ export class GatewaySession {
   /** Goes on. `now` is real time in ns, `buffered` how many bytes the socket has not yet taken. */
   step(now: bigint, buffered: number): Turn {
     this.#now = now
-    if (this.#isStalled) return { chunks: [], end: "open", wait: undefined }
+    if (this.#isStalled) return { chunks: [], stretches: [], end: "open", wait: undefined }
     const handled = this.#handleLines()
     if (this.#phase === "auth" && now - this.#opened >= AUTH_TIMEOUT)
       this.#refuse("Authentication timed out.")
     const wait = this.#phase === "streaming" ? this.#stream(buffered) : this.#idleWait()
     if (this.#inputEnded && this.#end === "open") this.#close("close")
     const chunks = this.#out.take()
+    const stretches = this.#stretches
+    if (stretches.length > 0) this.#stretches = []
     if (chunks.length > 0) this.#lastOutput = now
-    return { chunks, end: this.#end, wait: handled === undefined ? wait : Math.min(handled, wait ?? handled) }
+    return {
+      chunks,
+      stretches,
+      end: this.#end,
+      wait: handled === undefined ? wait : Math.min(handled, wait ?? handled)
+    }
   }
 
   #close(end: SessionEnd): void {
@@ -453,13 +461,12 @@ export class GatewaySession {
   }
 
   #sendEndless(feed: EndlessFeed, limit: number): void {
-    const { onSent, sessionId } = this.#init
     const { row } = feed
     const { bytes, records, rows } = feed.take(limit)
     if (records > 0) this.#out.bytes(bytes)
     this.#sent += records
     this.#advance(feed.market.timeOf(row + rows - 1))
-    onSent?.({ session: sessionId, row, rows })
+    this.#stretches.push({ session: this.#init.sessionId, row, rows })
   }
 
   // -----------------------------------------------------------------------------------------------------------------

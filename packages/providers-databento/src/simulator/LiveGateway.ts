@@ -93,11 +93,10 @@ export const makeLiveGateway = (
         version: options.version ?? 3,
         atEnd: options.atEnd ?? "idle",
         faults: own,
-        onSent: options.onSent,
         isExcess: sessions > (options.maxSessions ?? 10),
         now
       })
-      run(serve(socket, session, own))
+      run(serve(socket, session, own, options.onSent))
     }
     const server = yield* listen(
       "live gateway",
@@ -111,7 +110,8 @@ export const makeLiveGateway = (
 const serve = (
   socket: net.Socket,
   session: GatewaySession,
-  faults: ReadonlyArray<LiveFault>
+  faults: ReadonlyArray<LiveFault>,
+  onSent?: (sent: SentStretch) => void
 ): Effect.Effect<void> =>
   Effect.gen(function* () {
     const wake = Latch.makeUnsafe(true)
@@ -129,6 +129,7 @@ const serve = (
     while (!socket.destroyed) {
       wake.closeUnsafe()
       const turn = session.step(yield* Clock.currentTimeNanos, socket.writableLength)
+      if (onSent !== undefined) turn.stretches.forEach(onSent)
       yield* write(socket, turn.chunks, faults)
       if (turn.end === "reset") return yield* Effect.sync(() => void socket.resetAndDestroy())
       if (turn.end === "close") return yield* finish(socket)

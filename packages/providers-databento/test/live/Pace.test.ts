@@ -53,6 +53,14 @@ describe("pace", () => {
     assert.deepStrictEqual(turns.slice(-3), [5000, 5000, 5000])
   })
 
+  it("lets nobody wait for a clock that was set back by an hour", () => {
+    const window = new RateWindow(2)
+    const hour = 3_600_000
+    assert.deepStrictEqual([window.reserve(hour), window.reserve(hour + 10)], [0, 0])
+    // Turns at 3,600,000 and 3,600,010; the clock goes back from the latter to 10.
+    assert.deepStrictEqual([window.reserve(10), window.reserve(10)], [990, 1000])
+  })
+
   it.effect("shares the turns of a gateway in the process", () =>
     Effect.gen(function* () {
       let made = 0

@@ -159,6 +159,23 @@ describe("the beginning of a stream", () => {
     )
   })
 
+  it("tells what it left out behind the first row, and that alone", () => {
+    const pipeline = new Pipeline()
+    pipeline.filter.restart(new Map())
+    pipeline.filter.begin(at, new Set([TRADES]), false)
+    pipeline.feed([trade({ instrumentId: 6, tsEvent: at - 500n, tsRecv: at + 20n, sequence: 1 })])
+    assert.deepStrictEqual(pipeline.filter.takeLeftOut(), [])
+    pipeline.feed([
+      trade({ instrumentId: 7, tsEvent: at + 1n, tsRecv: at + 50n, sequence: 2 }),
+      trade({ instrumentId: 8, tsEvent: at - 500n, tsRecv: at + 2_060n, sequence: 3 }),
+      trade({ instrumentId: 9, tsEvent: at - 100n, tsRecv: at + 70n, sequence: 4 })
+    ])
+    const leftOut = [{ code: TRADES, ids: new Set([8, 9]), first: at + 70n, last: at + 2_060n }]
+    assert.deepStrictEqual(pipeline.filter.takeLeftOut(), leftOut)
+    assert.deepStrictEqual(pipeline.filter.takeLeftOut(), [])
+    assert.strictEqual(pipeline.rows.length, 1)
+  })
+
   it("spares instruments that were there before, when symbols are added", () => {
     const pipeline = new Pipeline()
     pipeline.feed([trade({ tsEvent: at - 5000n, sequence: 4 })])

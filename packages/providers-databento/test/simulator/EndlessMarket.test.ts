@@ -2,7 +2,6 @@
 import { assert, describe, it } from "vitest"
 import { Catalogue } from "../../src/simulator/Catalogue.ts"
 import { EndlessMarket, type EndlessTrade } from "../../src/simulator/EndlessMarket.ts"
-import type { SentStretch } from "../../src/simulator/GatewaySession.ts"
 import { SessionClient } from "./SessionClient.ts"
 
 const now = 1_767_623_400_123_456_789n
@@ -13,13 +12,12 @@ const market = new EndlessMarket(options)
 const catalogue = new Catalogue([market.dataset()])
 
 const login = (symbols: string, more = ""): SessionClient => {
-  const client = new SessionClient({ catalogue, now, onSent: (stretch) => sent.push(stretch) })
+  const client = new SessionClient({ catalogue, now })
   client.now = now
   return client
     .login("DBEQ.BASIC")
     .send(`schema=trades|stype_in=raw_symbol|symbols=${symbols}${more}`, "start_session")
 }
-let sent: Array<SentStretch> = []
 
 const first = market.day.instruments[0]!.id
 const tradesOf = (client: SessionClient): ReadonlyArray<EndlessTrade> =>
@@ -52,12 +50,14 @@ describe("endless market", () => {
   })
 
   it("sends what happens from the start of a session on, over the end of a period", () => {
-    sent = []
     const client = login("ALL_SYMBOLS").run()
     assert.deepEqual(tradesOf(client), [])
     for (let i = 0; i < 250; i++) client.run(1)
     assert.deepEqual(tradesOf(client), range(10_000, 12_500))
-    assert.deepEqual([sent[0]?.row, sent.reduce((sum, { rows }) => sum + rows, 0)], [10_000, 2_500])
+    assert.deepEqual(
+      [client.stretches[0]?.row, client.stretches.reduce((sum, { rows }) => sum + rows, 0)],
+      [10_000, 2_500]
+    )
   })
 
   it("replays from where it is asked to, and then goes on", () => {

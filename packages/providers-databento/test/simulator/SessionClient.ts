@@ -5,7 +5,7 @@ import type { DbnMetadata } from "../../src/dbn/DbnMetadata.ts"
 import { type DbnRecord, decodeRecord } from "../../src/dbn/DbnRecord.ts"
 import type { DecoderOptions } from "../../src/dbn/StreamDecoder.ts"
 import { SIMULATOR_KEY } from "../../src/simulator/DatabentoSimulator.ts"
-import { GatewaySession, type SessionInit } from "../../src/simulator/GatewaySession.ts"
+import { GatewaySession, type SentStretch, type SessionInit } from "../../src/simulator/GatewaySession.ts"
 import { PrivateMarket } from "../../src/simulator/MarketClock.ts"
 
 export const CHALLENGE = "t7kNhwj4xqR0QYjzFKtBEG2ec2pXJ4FK"
@@ -25,6 +25,8 @@ export class SessionClient {
   readonly lines: Array<string> = []
   /** Everything behind the control lines. */
   readonly chunks: Array<Uint8Array> = []
+  /** What it was sent of an endless market. */
+  readonly stretches: Array<SentStretch> = []
   #isText = true
   #text = ""
 
@@ -59,6 +61,7 @@ export class SessionClient {
     this.now += BigInt(millis) * 1_000_000n
     const turn = this.session.step(this.now, buffered)
     for (const chunk of turn.chunks) this.#take(chunk)
+    this.stretches.push(...turn.stretches)
     this.end = turn.end
     this.wait = turn.wait
     return this
