@@ -104,7 +104,7 @@ export class FaultRun {
   /** Starts the simulator and writes the configuration; no service yet. */
   static async open(options: FaultRunOptions = {}): Promise<FaultRun> {
     const { capacity = 65_536, rate = 5_000, spool = ["disk_floor_gb = 0"], symbols = 300 } = options
-    const place = options.place ?? new Workplace({ sources: true })
+    const place = options.place ?? new Workplace()
     const simulator = await startMarket({ symbols, rate })
     const { dataset, httpPort, port } = simulator
     writeFileSync(

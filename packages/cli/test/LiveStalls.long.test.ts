@@ -158,7 +158,7 @@ const onSmallDisk = async (
 it("a full disk under the spool: the newest rows are dropped, and recorded as missing", {
   timeout: 10 * Minute
 }, (context) => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   const at = join(place.folder, "small")
   return onSmallDisk(context, place, { at, megabytes: 24 }, () =>
     withFaults({ place, rate: 20_000, spool: ["disk_floor_gb = 0", `dir = "${at}/spool"`] }, async (run) => {
@@ -178,7 +178,7 @@ it("a full disk under the spool: the newest rows are dropped, and recorded as mi
 it("a full disk under the database: rows wait in the spool until there is room", {
   timeout: 15 * Minute
 }, (context) => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   return onSmallDisk(context, place, { at: place.dataDir, megabytes: 230 }, () =>
     withFaults({ place, rate: 20_000, spool: ["disk_floor_gb = 0", 'dir = "spool"'] }, async (run) => {
       run.startService()
