@@ -73,7 +73,7 @@ if (isWanted("database"))
     yardstickRows: isLong ? 3_000_000 : 1_000_000
   })
 
-if (isWanted("memory")) await {
+if (isWanted("memory")) {
   const given = flags.find((flag) => flag.startsWith("--soak="))?.slice("--soak=".length)
   await standing({ symbols: Symbols, rate: 10_000, seconds: Number(given ?? (isLong ? 1_800 : 30)) })
 }
