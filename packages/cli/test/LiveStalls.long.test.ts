@@ -125,7 +125,7 @@ it("a spool that is full drops the newest, and says so", { timeout: 10 * Minute 
     const stored = await run.compare()
     tell("spool full", stored, report)
     assert.isAbove(stored.missing, 0)
-    assert.deepStrictEqual(await causes(run), ["overflow"])
+    assert.include(await causes(run), "overflow")
   })
 )
 
@@ -170,7 +170,7 @@ it("a full disk under the spool: the newest rows are dropped, and recorded as mi
       const stored = await run.compare()
       tell("disk of the spool full", stored)
       assert.isAbove(stored.missing, 0)
-      assert.deepStrictEqual(await causes(run), ["disk-full"])
+      assert.include(await causes(run), "disk-full")
     })
   )
 })
