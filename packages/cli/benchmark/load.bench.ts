@@ -5,6 +5,7 @@
  *     npm run bench -- cli/load                         a minute, short runs
  *     npm run bench -- cli/load -- --long               the figures of docs/live-service.md
  *     npm run bench -- cli/load -- --only=throughput    or latency, database, memory
+ *     npm run bench -- cli/load -- --only=memory --soak=600
  */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -72,6 +73,9 @@ if (isWanted("database"))
     yardstickRows: isLong ? 3_000_000 : 1_000_000
   })
 
-if (isWanted("memory")) await standing({ symbols: Symbols, rate: 20_000, seconds: isLong ? 1_800 : 30 })
+if (isWanted("memory")) {
+  const given = flags.find((flag) => flag.startsWith("--soak="))?.slice("--soak=".length)
+  await standing({ symbols: Symbols, rate: 10_000, seconds: Number(given ?? (isLong ? 1_800 : 30)) })
+}
 
 finish()

@@ -506,7 +506,7 @@ describe("dm demo", () => {
 
 describe("dm demo, live", () => {
   it("runs the whole system, finds every trade in the database, and leaves nothing", async () => {
-    const demo = new Workplace({ sources: true })
+    const demo = new Workplace()
     try {
       const args = ["demo", "--only", "live", "--seconds", "2", "--rate", "2000", "--no-color"]
       const { code, stdout, stderr } = await demo.run(args, { env: { TMPDIR: demo.folder } })

@@ -1,18 +1,19 @@
-/** Runs the real `dm`, built or from its sources, as another process, away from the configuration and data of whoever runs the tests. */
+/** Runs the real `dm`, built as it is published, as another process, away from the configuration and data of whoever runs the tests. */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { chmodSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { join } from "node:path"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
 import { inject } from "vitest"
 
 const built = () => [join(inject("dmFolder"), "dist", "bin.js")]
-const fromSources = () => [
-  "--conditions=source",
-  "--disable-warning=ExperimentalWarning",
-  resolve(import.meta.dirname, "../src/bin.ts")
-]
+
+/** Where the built program finds the native part of rings. */
+const addon = (): Record<string, string> => {
+  const file = inject("ringAddon")
+  return file === undefined ? {} : { DM_RING_ADDON: file }
+}
 
 /** How a run ended. */
 export interface Outcome {
@@ -41,11 +42,8 @@ const clean = (): Record<string, string> =>
 export class Workplace {
   readonly folder = mkdtempSync(join(tmpdir(), "dm-cli-"))
   readonly dataDir = join(this.folder, "data")
-  readonly #program: ReadonlyArray<string>
 
-  /** `sources`: for what a built `dm` finds in packages of its own only, such as the addon of rings. */
-  constructor({ sources = false }: { readonly sources?: boolean } = {}) {
-    this.#program = sources ? fromSources() : built()
+  constructor() {
     // Started by root, the server runs as somebody else, who has to get to its directory.
     chmodSync(this.folder, 0o711)
   }
@@ -56,9 +54,9 @@ export class Workplace {
 
   /** Starts a run and gives the process. */
   start(args: ReadonlyArray<string>, options: RunOptions = {}): ChildProcessWithoutNullStreams {
-    return spawn(process.execPath, [...this.#program, ...args], {
+    return spawn(process.execPath, [...built(), ...args], {
       cwd: options.cwd ?? this.folder,
-      env: { ...clean(), DM_DATA_DIR: this.dataDir, TZ: "America/New_York", ...options.env },
+      env: { ...clean(), ...addon(), DM_DATA_DIR: this.dataDir, TZ: "America/New_York", ...options.env },
       stdio: ["pipe", "pipe", "pipe"]
     })
   }

@@ -58,7 +58,10 @@ export interface Stored {
   readonly rows: number
   /** What is there. */
   readonly ranges: ReadonlyArray<Rows>
-  /** Rows between the first and the last one that are not there. */
+  /**
+   * Rows between the first and the last one that are not there, other than those of the first millisecond: what happened at a
+   * venue before the session began is left out where its microsecond may have begun before, too, and told.
+   */
   readonly missing: number
 }
 
@@ -104,7 +107,7 @@ export class FaultRun {
   /** Starts the simulator and writes the configuration; no service yet. */
   static async open(options: FaultRunOptions = {}): Promise<FaultRun> {
     const { capacity = 65_536, rate = 5_000, spool = ["disk_floor_gb = 0"], symbols = 300 } = options
-    const place = options.place ?? new Workplace({ sources: true })
+    const place = options.place ?? new Workplace()
     const simulator = await startMarket({ symbols, rate })
     const { dataset, httpPort, port } = simulator
     writeFileSync(
@@ -290,7 +293,9 @@ export class FaultRun {
     await this.#checkHeld(ranges)
     const [first, last] = [ranges[0]?.[0] ?? 0, ranges.at(-1)?.[1] ?? 0]
     const rows = ranges.reduce((sum, [from, to]) => sum + to - from, 0)
-    return { rows, ranges, missing: last - first - rows }
+    const settled = first + Math.ceil(1_000_000 / this.market.step)
+    const later = ranges.reduce((sum, [from, to]) => sum + Math.max(0, to - Math.max(from, settled)), 0)
+    return { rows, ranges, missing: Math.max(0, last - settled) - later }
   }
 
   #sumsOf(ranges: ReadonlyArray<Rows>): ReadonlyArray<EndlessSum> {

@@ -16,7 +16,7 @@ describe("dm start while the database is away", () => {
   let simulator: Awaited<ReturnType<typeof startSimulator>>
 
   beforeEach(async () => {
-    place = new Workplace({ sources: true })
+    place = new Workplace()
     server = new OutsideServer(place)
     url = await server.start()
     const migrated = await place.run(["migrate", "--up"], { env: { DM_DATABASE_URL: url } })

@@ -125,7 +125,7 @@ it("a spool that is full drops the newest, and says so", { timeout: 10 * Minute 
     const stored = await run.compare()
     tell("spool full", stored, report)
     assert.isAbove(stored.missing, 0)
-    assert.deepStrictEqual(await causes(run), ["overflow"])
+    assert.include(await causes(run), "overflow")
   })
 )
 
@@ -158,7 +158,7 @@ const onSmallDisk = async (
 it("a full disk under the spool: the newest rows are dropped, and recorded as missing", {
   timeout: 10 * Minute
 }, (context) => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   const at = join(place.folder, "small")
   return onSmallDisk(context, place, { at, megabytes: 24 }, () =>
     withFaults({ place, rate: 20_000, spool: ["disk_floor_gb = 0", `dir = "${at}/spool"`] }, async (run) => {
@@ -170,7 +170,7 @@ it("a full disk under the spool: the newest rows are dropped, and recorded as mi
       const stored = await run.compare()
       tell("disk of the spool full", stored)
       assert.isAbove(stored.missing, 0)
-      assert.deepStrictEqual(await causes(run), ["disk-full"])
+      assert.include(await causes(run), "disk-full")
     })
   )
 })
@@ -178,7 +178,7 @@ it("a full disk under the spool: the newest rows are dropped, and recorded as mi
 it("a full disk under the database: rows wait in the spool until there is room", {
   timeout: 15 * Minute
 }, (context) => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   return onSmallDisk(context, place, { at: place.dataDir, megabytes: 230 }, () =>
     withFaults({ place, rate: 20_000, spool: ["disk_floor_gb = 0", 'dir = "spool"'] }, async (run) => {
       run.startService()

@@ -43,7 +43,7 @@ class Seen {
 
 /** Kills the service `kills` times while a strategy that began in the middle follows it. */
 export const followThroughCrashes = async (kills: number, trades: number, rate: number): Promise<void> => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   const ring = `follow_${process.pid}`
   const simulator = await startSimulator(place, trades, rate)
   try {

@@ -19,7 +19,7 @@ import { jsonLines, outcome, Workplace } from "./Dm.ts"
 const trades = 6_000
 const noCompiler = spawnSync(process.env.CC ?? "cc", ["--version"]).error !== undefined
 
-const place = new Workplace({ sources: true })
+const place = new Workplace()
 let dir = ""
 /** Every trade of the store, as lines, in its order. */
 let stored: ReadonlyArray<string> = []

@@ -8,7 +8,7 @@ import { RingInspection } from "@data-manager/transport-shm"
 import { afterAll, afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
 import { jsonLines, outcome, Workplace } from "./Dm.ts"
 
-const place = new Workplace({ sources: true })
+const place = new Workplace()
 afterAll(() => place.close())
 
 let dir = ""

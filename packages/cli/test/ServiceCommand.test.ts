@@ -39,7 +39,7 @@ describe("a running service", () => {
   }
 
   beforeAll(async () => {
-    place = new Workplace({ sources: true })
+    place = new Workplace()
     simulator = await startSimulator(place, 20_000, 200)
     writeConfig(place, simulator, `service_${process.pid}`)
     writeFileSync(place.path("symbols.toml"), symbolsFile("ALL_SYMBOLS"))

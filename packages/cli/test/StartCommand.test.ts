@@ -6,7 +6,7 @@ import { killAndCollect } from "./StartCrash.ts"
 describe("dm start", () => {
   let place: Workplace
   beforeAll(() => {
-    place = new Workplace({ sources: true })
+    place = new Workplace()
   })
   afterAll(() => place.close())
 

@@ -89,7 +89,7 @@ const awaitRows = async (
 
 /** Kills a service `kills` times, lets it collect the rest of the day, and compares with the same day from the archive. */
 export const killAndCollect = async (kills: number, trades: number, rate: number): Promise<void> => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   let simulator: Simulator | undefined
   try {
     assert.strictEqual((await place.run(["migrate", "--up"])).code, 0)

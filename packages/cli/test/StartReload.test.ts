@@ -10,7 +10,7 @@ import { afterAll, assert, beforeEach, describe, it } from "vitest"
 import { outcome, Workplace } from "./Dm.ts"
 import { type Simulator, writeConfig } from "./StartCrash.ts"
 
-const place = new Workplace({ sources: true })
+const place = new Workplace()
 const ring = `reload_${process.pid}`
 const noCompiler = spawnSync(process.env.CC ?? "cc", ["--version"]).error !== undefined
 beforeEach((context) => {

@@ -77,7 +77,7 @@ const toldInRing = async (place: Workplace): Promise<string> => {
 
 describe("dm start with gap repair", () => {
   it("repairs what the gateway and kill -9 have lost", { timeout: 240_000 }, async () => {
-    const place = new Workplace({ sources: true })
+    const place = new Workplace()
     const scope = Scope.makeUnsafe()
     const services: Array<ChildProcess> = []
     try {

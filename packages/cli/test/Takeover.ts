@@ -243,7 +243,7 @@ export const takeOver = async (
   count: number,
   rate: number
 ): Promise<ReadonlyArray<TakeoverTimes>> => {
-  const place = new Workplace({ sources: true })
+  const place = new Workplace()
   const server = new OutsideServer(place)
   const sides: Array<Side> = []
   let simulator: Simulator | undefined
@@ -342,7 +342,7 @@ const compareWithArchive = async (
   server: OutsideServer,
   simulator: Simulator
 ): Promise<void> => {
-  const other = new Workplace({ sources: true })
+  const other = new Workplace()
   try {
     const config = readFileSync(place.path("a", "data-manager.toml"), "utf8")
     writeFileSync(other.path("data-manager.toml"), config)

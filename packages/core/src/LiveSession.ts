@@ -31,17 +31,18 @@ export class LiveSession {
   readonly #listed = new Map<string, InstrumentId>()
   /** Instruments that were named before the session has begun: they join with its begin. */
   #early: Array<InstrumentId> = []
-  /** Rows from before the end of the session before have come: whatever follows it is complete. */
-  #goesOn = false
   /** Up to where everything was given on, and the part of it that was told. */
   #watermark: bigint | undefined
   #told = 0n
   #toldAt = Number.NEGATIVE_INFINITY
+  /** Rows from before are left out; undefined once others have come. */
+  #heldUntil: bigint | undefined
   #broken: Array<BrokenSink> = []
 
   constructor(key: FeedSessionKey, options: LiveSessionOptions) {
     this.key = key
     this.#options = options
+    this.#heldUntil = options.heldUntil
   }
 
   /** Up to where everything is there; undefined before the session has begun. */
@@ -81,20 +82,24 @@ export class LiveSession {
 
   /** Rows, and with them the proof that everything before them was there. `now`: milliseconds of any clock. */
   add(told: MarketBatch, now: number): void {
-    const { heldUntil, provider } = this.#options
-    const clock = provider.capabilities.indexClock ?? "ts_recv"
-    const isNew = this.#watermark === undefined
-    const batch = isNew && heldUntil !== undefined ? since(told, clock, heldUntil) : told
-    this.#goesOn ||= batch.length < told.length
+    const clock = this.#options.provider.capabilities.indexClock ?? "ts_recv"
+    const batch = this.#heldUntil === undefined ? told : this.#skip(told, clock, this.#heldUntil)
     if (batch.length === 0) return
     const { first, last } = indexTimes(batch, clock)
-    if (isNew)
-      this.#begin(this.#goesOn ? heldUntil! : (UnixNanos.floorMicros(first) + 1n) * UnixNanos.PerMicro)
+    if (this.#watermark === undefined) this.#begin((UnixNanos.floorMicros(first) + 1n) * UnixNanos.PerMicro)
     this.#publish({ _tag: "FeedRows", session: this.key, batch })
     const at = UnixNanos.floorMicros(last) * UnixNanos.PerMicro
     if (at <= this.#watermark!) return
     this.#watermark = at
     this.mark(now)
+  }
+
+  /** Leaves out what the session before holds. Where such rows come, whatever follows its end is complete. */
+  #skip(batch: MarketBatch, clock: "ts_recv" | "ts_event", heldUntil: bigint): MarketBatch {
+    const fresh = since(batch, clock, heldUntil)
+    if (fresh.length < batch.length && this.#watermark === undefined) this.#begin(heldUntil)
+    if (fresh.length > 0) this.#heldUntil = undefined
+    return fresh
   }
 
   /** Tells the watermark, where that is due. */

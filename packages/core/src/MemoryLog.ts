@@ -20,7 +20,10 @@ interface Entry {
   readonly event: Extract<SubscriptionEvent, { readonly _tag: "Batch" | "Gap" | "Repaired" }>
 }
 
-/** A log of the newest `capacity` rows; one batch that is larger is kept whole. */
+/** Entries at most, for a part of the rows: a batch of one row takes some 1.5 kB, as much as that of twenty. */
+const RowsPerEntry = 4
+
+/** A log of the newest `capacity` rows, in a quarter as many batches at most; one batch that is larger is kept whole. */
 export class MemoryLog {
   readonly #capacity: number
   #entries: Array<Entry> = []
@@ -50,13 +53,17 @@ export class MemoryLog {
     this.#written += batch.length
     this.#held += batch.length
     while (this.#held > this.#capacity && this.#dead < this.#entries.length - 1) this.#remove()
+    this.#limitEntries()
   }
 
   /** Puts what is told between the rows. */
   tell(event: Extract<SubscriptionEvent, { readonly _tag: "Gap" | "Repaired" }>, at: number): void {
     this.#push({ first: this.#written, rows: 0, at, event })
-    // What is told takes no room by itself; as many as there may be rows do.
-    while (this.#entries.length - this.#dead > this.#capacity) this.#remove()
+    this.#limitEntries()
+  }
+
+  #limitEntries(): void {
+    while (this.#entries.length - this.#dead > Math.max(1024, this.#capacity / RowsPerEntry)) this.#remove()
   }
 
   #push(entry: Entry): void {

@@ -30,7 +30,7 @@ export interface MemoryTransportOptions {
   readonly name: string
   /** Row kinds that it takes; default trades alone. */
   readonly kinds?: ReadonlyArray<MarketSchema.RowKind> | undefined
-  /** Newest rows of each kind that are kept for those who come later or are slow. Default 65,536. */
+  /** Newest rows of each kind that are kept for those who come later or are slow, in a quarter as many batches at most. Default 65,536. */
   readonly capacity?: number | undefined
 }
 

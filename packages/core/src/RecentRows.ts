@@ -6,6 +6,9 @@ import { selectRows } from "./BatchSelection.ts"
 import type * as MarketSchema from "./MarketSchema.ts"
 import { type KeyedBatch, RowIndex } from "./RowIndex.ts"
 
+/** Batches at most, for a part of the rows: lone rows take as much memory as twenty. */
+const RowsPerBatch = 8
+
 /** The newest rows of one schema. */
 export class RecentRows {
   readonly #most: number
@@ -15,7 +18,7 @@ export class RecentRows {
   #rows = 0
   #known: RowIndex | undefined
 
-  /** `most`: rows that are remembered, at least. */
+  /** `most`: rows that are remembered, at least, where they did not come nearly one by one. */
   constructor(most: number, clock: MarketSchema.RowClock) {
     this.#most = most
     this.#clock = clock
@@ -26,7 +29,10 @@ export class RecentRows {
     if (batch.length === 0) return
     this.#batches.push(batch)
     this.#rows += batch.length
-    while (this.#rows - this.#batches[this.#first]!.length >= this.#most) {
+    while (
+      this.#rows - this.#batches[this.#first]!.length >= this.#most ||
+      this.#batches.length - this.#first > this.#most / RowsPerBatch
+    ) {
       this.#rows -= this.#batches[this.#first]!.length
       this.#first += 1
     }

@@ -141,14 +141,14 @@ export class SpoolBuffer {
     return chunk
   }
 
-  /** What is not on disk yet, behind this position, goes into a file of its own. False where there is nothing. */
-  restart({ frame, rows }: Position, at: bigint): boolean {
+  /** What is not on disk yet, behind this position, goes into a file of its own. */
+  restart({ frame, rows }: Position, at: bigint): void {
     const chunk = this.chunks[0]
-    if (chunk === undefined) return false
-    if (!chunk.isBegun) return true
-    chunk.begins = { id: this.#id, first: frame + 1n, rowsBefore: rows, at }
-    chunk.isBegun = false
-    return true
+    if (chunk === undefined) this.#begin(0, at)
+    else if (chunk.isBegun) {
+      chunk.begins = { id: this.#id, first: frame + 1n, rowsBefore: rows, at }
+      chunk.isBegun = false
+    }
   }
 
   /** Everything that is written is synced: its memory may be used again. */

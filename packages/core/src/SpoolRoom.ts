@@ -35,8 +35,6 @@ export class SpoolRoom {
   /** Bytes that may be taken until the floor is reached; undefined where that is not known. */
   #aboveFloor: number | undefined
   #askedAt = Number.NEGATIVE_INFINITY
-  /** Something was refused because of the floor since it was looked at. */
-  #isShort = false
 
   constructor(state: SpoolState, limits: SpoolLimits) {
     this.#state = state
@@ -70,7 +68,7 @@ export class SpoolRoom {
     if (buffer.bytes > 0 && buffer.bytes + size > memoryBytes - Math.min(kept, memoryBytes / 16))
       return problem === undefined ? "overflow" : "disk-full"
     if (this.#aboveFloor !== undefined && this.#aboveFloor + NoteBytes < size + kept) {
-      this.#isShort = true
+      this.#state.isShort = true
       return "disk-full"
     }
     return undefined
@@ -82,7 +80,7 @@ export class SpoolRoom {
       const now = yield* Clock.currentTimeMillis
       if (now - this.#askedAt < Duration.toMillis(AskAgain) && now >= this.#askedAt) return this.#pause
       this.#askedAt = now
-      this.#isShort = false
+      this.#state.isShort = false
       const free = yield* this.#limits.freeBytes
       const { bytes } = this.#state.buffer
       this.#aboveFloor = free === undefined ? undefined : Number(free) - this.#limits.diskFloor - bytes
@@ -93,6 +91,6 @@ export class SpoolRoom {
   /** Near the floor, changes are looked for though nothing can be appended that would wake the writer. */
   get #pause(): Duration.Duration | undefined {
     const isNear = this.#aboveFloor !== undefined && this.#aboveFloor < 16 * NoteBytes
-    return this.#isShort || isNear ? AskAgain : undefined
+    return this.#state.isShort || isNear ? AskAgain : undefined
   }
 }

@@ -26,6 +26,8 @@ export class SpoolState {
   released: bigint
   /** What the disk said last, while it does not take what it should. */
   problem: string | undefined
+  /** Rows are refused because the file system has too little room. */
+  isShort = false
   /** Opened where there is something to write. */
   readonly wake = Latch.makeUnsafe(false)
   /** Opened where writing and syncing must not wait for the end of the interval. */

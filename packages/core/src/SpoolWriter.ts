@@ -93,7 +93,7 @@ export class SpoolWriter {
   #write(): Io<void> {
     return Effect.gen({ self: this }, function* () {
       if (this.#mustCut) yield* this.#cut()
-      if (this.#state.problem !== undefined) yield* this.#makeRoom()
+      if (this.#state.problem !== undefined || this.#state.isShort) yield* this.#makeRoom()
       const { chunks } = this.#state.buffer
       // Chunks are added at the end meanwhile, and those at the front go when a new file is begun.
       for (let chunk = nextChunk(chunks); chunk !== undefined; chunk = nextChunk(chunks))
@@ -180,8 +180,8 @@ export class SpoolWriter {
   }
 
   /**
-   * The disk takes nothing more, and everything in the only file is done with: its frames go, so that there is room for the
-   * next file. Else a disk that this one file has filled would stay full although nothing waits. A crash between the two
+   * The disk takes nothing more, or rows are refused for its sake, and everything in the only file is done with: its frames
+   * go, so that there is room for the next file. Else a disk that this one file has filled would stay full although nothing waits. A crash between the two
    * leaves numbers that the consumer is ahead of, as after a loss of the disk.
    */
   #makeRoom(): Io<void> {
@@ -189,7 +189,7 @@ export class SpoolWriter {
       const { buffer, released, segments, synced } = this.#state
       const segment = segments[0]!
       if (segments.length > 1 || released < synced.frame || segment.synced <= SpoolFile.HeaderBytes) return
-      if (!buffer.restart(synced, yield* Clock.currentTimeNanos)) return
+      buffer.restart(synced, yield* Clock.currentTimeNanos)
       const file = yield* this.#open()
       yield* file.truncate(SpoolFile.HeaderBytes)
       segment.synced = SpoolFile.HeaderBytes

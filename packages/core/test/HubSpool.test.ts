@@ -56,7 +56,7 @@ describe("a spool behind a hub", () => {
         Effect.scoped(
           Effect.gen(function* () {
             const hub = Hub.make()
-            yield* HubSpool.attach(hub, moody(random, kept))
+            const spooling = yield* HubSpool.attach(hub, moody(random, kept))
             const session = new LiveSession("test/1", {
               provider: { id: "test", capabilities: {} } as Provider,
               selection: { dataset: "TEST", schema: "trades", stypeIn: "raw_symbol", symbols: ["A"] },
@@ -73,6 +73,7 @@ describe("a spool behind a hub", () => {
               session.add(batchOf(times), now)
               now += random.below(30)
               if (random.below(10) === 0) session.mark(now)
+              if (random.below(10) === 0) (spooling as unknown as { readonly settle: () => void }).settle()
             }
             session.end()
           })

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
+import { statfs } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
@@ -155,5 +156,40 @@ describe("a spool on a full disk", () => {
         })
       )
     }).pipe(Effect.provide(Files), Effect.provide(quiet))
+  )
+
+  it.live(
+    "takes rows again when its own file was all that filled the disk, and that is done with",
+    (context) =>
+      Effect.gen(function* () {
+        if (disk === undefined) return context.skip(reason)
+        const folder = `${disk}/alone`
+        const freeBytes = Effect.promise(() =>
+          statfs(disk!, { bigint: true }).then(({ bavail, bsize }) => bavail * bsize)
+        )
+        const options = { folder, freeBytes, memoryBytes: 12_000_000, fsyncInterval: 1 }
+        yield* withSpool(options, (spool) =>
+          Effect.gen(function* () {
+            for (let round = 0; round < 2; round++) {
+              const kept: Array<FeedEntry> = []
+              yield* fill(spool, kept)
+              yield* spool.flush
+              // Nothing failed: rows were refused in time.
+              assert.isUndefined((yield* spool.depth).problem)
+              const synced = yield* spool.synced
+              yield* spool.read(1n).pipe(
+                Stream.takeUntil((each) => each._tag === "SpooledEntry" && each.frame >= synced),
+                Stream.runDrain
+              )
+              yield* spool.release(synced)
+              for (let left = 50; (yield* spool.append(entry))._tag === "Dropped"; left--) {
+                assert.isAbove(left, 0, "there is room again")
+                yield* Effect.sleep("100 millis")
+              }
+              yield* spool.release(synced)
+            }
+          })
+        )
+      }).pipe(Effect.provide(Files), Effect.provide(quiet))
   )
 })

@@ -137,4 +137,49 @@ describe("a live feed", () => {
       assert.isTrue(causes.every((cause) => cause === "sequence"))
     })
   )
+
+  it.effect(
+    "begins where the session before ended, as soon as a replay shows that it reaches back to there",
+    () =>
+      Effect.gen(function* () {
+        const venue = new TestVenue({ isManual: true })
+        const local = LocalInstruments.make()
+        const provider = TestProvider.make(venue, { register: local.register, batchRows: 8 })
+        const hub = Hub.make()
+        const subscription = yield* hub.subscribe({ name: "test", policy: "fail" })
+        const heldUntil = (venue.tape[300]!.tsRecv / 1000n) * 1000n
+        const feed = LiveFeed.make({
+          provider,
+          hub,
+          register: local.register,
+          selection: { dataset: "TEST", schema: "trades", stypeIn: "raw_symbol", symbols: ["A", "B", "C"] },
+          name: "feed",
+          heldUntil
+        })
+        yield* Effect.forkScoped(feed.run)
+        const started: Array<bigint> = []
+        const times: Array<bigint> = []
+        const look = () => {
+          for (const event of subscription.takeNow()) {
+            if (event._tag !== "HubEntry") continue
+            if (event.entry._tag === "SessionStarted") started.push(event.entry.at)
+            if (event.entry._tag === "FeedRows" && event.entry.batch._tag === "TradeBatch")
+              times.push(...event.entry.batch.columns.tsRecv)
+          }
+        }
+        // Nothing has happened since: the session is there all the same, and has no rows.
+        yield* venue.advance(300)
+        yield* TestClock.adjust("1 seconds")
+        look()
+        assert.deepStrictEqual([started, times], [[heldUntil], []])
+        const expected = venue.tape.map(({ tsRecv }) => tsRecv).filter((time) => time >= heldUntil)
+        yield* venue.advance(300)
+        for (let i = 0; i < 100 && times.length < expected.length; i++) {
+          yield* TestClock.adjust("100 millis")
+          look()
+        }
+        assert.deepStrictEqual(times, expected)
+        assert.lengthOf(started, 1)
+      })
+  )
 })

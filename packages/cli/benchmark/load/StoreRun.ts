@@ -108,7 +108,7 @@ export const database = async (options: StoreOptions): Promise<void> => {
     `${symbols} symbols into the embedded database: simulator, service, database and strategy on this machine`
   )
   const before = await appendRate(yardstickRows, symbols)
-  const rate = await sustained(options, before)
+  const rate = await sustained(options, Math.round(before))
   const after = await appendRate(yardstickRows, symbols)
   const yardstick = (before + after) / 2
   figure("appends alone, before and after", `${millions(before)}/s, ${millions(after)}/s`)
