@@ -7,15 +7,22 @@ import { Clock, Effect, Schedule, Stream } from "effect"
 import { concat } from "./BatchConcat.ts"
 import { batchContext } from "./BatchContext.ts"
 import { allocate, first as firstRows } from "./BatchLayout.ts"
-import { crashNotes, type FeedNote, type FeedSessionKey, type OpenFeedSession } from "./FeedEntry.ts"
+import {
+  crashNotes,
+  type FeedNote,
+  type FeedSessionKey,
+  type OpenFeedSession,
+  type Watermark
+} from "./FeedEntry.ts"
 import type { InstrumentId } from "./Instrument.ts"
 import type { LiveInstruments } from "./LiveInstruments.ts"
 import type { MarketBatch } from "./MarketBatch.ts"
 import type { IngestSource, MarketStore } from "./MarketStore.ts"
-import type { Spool, Spooled, SpooledEntry } from "./Spool.ts"
+import type { Spool, Spooled, SpooledEntry, SpoolHole } from "./Spool.ts"
 import type { SpoolError } from "./SpoolError.ts"
 import { StoreError, StoreInvalidData } from "./StoreError.ts"
 import { TradeBatch, TradeLayout } from "./TradeBatch.ts"
+import * as UnixNanos from "./UnixNanos.ts"
 
 /** What a writer is made of. */
 export interface LiveWriterOptions {
@@ -118,6 +125,8 @@ class Writer {
   #stream = ""
   /** Sessions that processes before this one have left open; undefined until one of ours begins. */
   #abandoned: ReadonlyArray<OpenFeedSession> | undefined
+  /** Sessions of which frames were lost since their watermark, which it is. */
+  readonly #doubtful = new Map<FeedSessionKey, bigint>()
 
   constructor(options: LiveWriterOptions) {
     this.#options = options
@@ -163,23 +172,48 @@ class Writer {
     return Effect.gen({ self: this }, function* () {
       const { appendRows = 65_536, gatherMillis = 50, spool } = this.#options
       const begin = yield* Clock.currentTimeMillis
-      const entries: Array<SpooledEntry> = []
-      for (const each of spooled)
-        if (each._tag === "SpooledEntry") entries.push(each)
-        else
-          yield* Effect.logError(
-            `frames ${each.from} to ${each.to} of the spool cannot be read: ${each.detail}`
-          )
       yield* this.#register
+      let entries: Array<SpooledEntry> = []
+      for (const each of spooled) {
+        if (each._tag === "SpooledEntry") {
+          entries.push(each)
+          continue
+        }
+        yield* this.#writeAll(entries, appendRows)
+        entries = []
+        yield* this.#doubtSince(each)
+      }
+      yield* this.#writeAll(entries, appendRows)
+      yield* spool.release(this.#committed)
+      // A wall clock that was set back says nothing of how long it took.
+      const rest = Math.min(gatherMillis, gatherMillis - ((yield* Clock.currentTimeMillis) - begin))
+      if (rest > 0) yield* Effect.sleep(rest)
+    })
+  }
+
+  #writeAll(
+    entries: ReadonlyArray<SpooledEntry>,
+    appendRows: number
+  ): Effect.Effect<void, SpoolError | StoreError> {
+    return Effect.gen({ self: this }, function* () {
       for (const piece of piecesOf(entries, appendRows)) {
         if (this.#abandoned === undefined && piece.some((each) => this.#isOwnStart(each)))
           yield* this.#findAbandoned
         yield* this.#write(piece)
       }
-      yield* spool.release(this.#committed)
-      // A wall clock that was set back says nothing of how long it took.
-      const rest = Math.min(gatherMillis, gatherMillis - ((yield* Clock.currentTimeMillis) - begin))
-      if (rest > 0) yield* Effect.sleep(rest)
+    })
+  }
+
+  /**
+   * Frames cannot be read, and what was in them is lost. Everything before them is written: of each session that goes on, the time
+   * from its watermark to the next one is not held.
+   */
+  #doubtSince({ detail, from, to }: SpoolHole): Effect.Effect<void, StoreError> {
+    return Effect.gen({ self: this }, function* () {
+      yield* Effect.logError(`frames ${from} to ${to} of the spool cannot be read: ${detail}`)
+      const open = yield* this.#persistently(this.#options.store.openFeedSessions)
+      for (const { session, watermark } of open)
+        if (session.startsWith(`${this.#stream}/`)) this.#doubtful.set(session, watermark)
     })
   }
 
@@ -231,7 +265,8 @@ class Writer {
   }
 
   /** The notes that go before one: a session that begins ends those of its data that were left open. */
-  #before(note: FeedNote): ReadonlyArray<FeedNote> {
+  #before(note: FeedNote, told: Set<FeedSessionKey>): ReadonlyArray<FeedNote> {
+    if (note._tag === "Watermark") return this.#lostBefore(note, told)
     if (note._tag !== "SessionStarted" || !note.session.startsWith(this.#ownPrefix)) return []
     return (this.#abandoned ?? [])
       .filter(
@@ -243,6 +278,15 @@ class Writer {
           ? crashNotes(open, note.at)
           : [{ _tag: "SessionEnded" as const, session: open.session }]
       )
+  }
+
+  /** What was lost with frames of the spool, where a session goes on behind them; rows of the watermark's own microsecond, too. */
+  #lostBefore({ at, session }: Watermark, told: Set<FeedSessionKey>): ReadonlyArray<FeedNote> {
+    const start = this.#doubtful.get(session)
+    if (start === undefined || at <= start || told.has(session)) return []
+    told.add(session)
+    const range = { start, end: at + UnixNanos.PerMicro }
+    return [{ _tag: "RowsMissing", session, range, cause: "crash" }]
   }
 
   /** Registers what was listed since the last look. */
@@ -263,6 +307,7 @@ class Writer {
       Effect.andThen(
         Effect.suspend(() => {
           this.#committed = piece[piece.length - 1]!.frame
+          for (const { entry } of piece) if (entry._tag === "Watermark") this.#doubtful.delete(entry.session)
           return onCommitted?.(this.#committed) ?? Effect.void
         })
       ),
@@ -299,8 +344,9 @@ class Writer {
       // Frames that cannot be read lie between pieces: the next one begins behind the last.
       stream: { name: this.#stream, from: this.#committed + 1n, to: piece[piece.length - 1]!.frame + 1n }
     }
+    const told = new Set<FeedSessionKey>()
     const feed = piece.flatMap(({ entry }) =>
-      entry._tag === "FeedRows" ? [] : [...this.#before(entry), this.#translated(entry)]
+      entry._tag === "FeedRows" ? [] : [...this.#before(entry, told), this.#translated(entry)]
     )
     const batch = Effect.try({
       try: () => (batches.length === 0 ? nothing : this.#concat(batches)),

@@ -53,7 +53,7 @@ const candidate = (
   Effect.gen(function* () {
     const scope = yield* Scope.make()
     const built = yield* Scope.provide(
-      Layer.build(Layer.fresh(leases.lease({ name: "suite", holder, heartbeat, silence: 600 }))),
+      Layer.build(Layer.fresh(leases.lease({ name: "suite", holder, heartbeat, silence: 1500 }))),
       scope
     )
     const lease = Context.get(built, LeaderLease)
@@ -153,7 +153,7 @@ const frozen: StoreCard = {
   check: (database) =>
     Effect.gen(function* () {
       const leases = yield* migrated(database)
-      const sleeper = yield* candidate(leases, "sleeper", 3000)
+      const sleeper = yield* candidate(leases, "sleeper", 5000)
       const { epoch, lost } = yield* sleeper.leadership
       const store = yield* fencedStore(leases, epoch)
       const { context, ids } = yield* market(store, "LEASE.C")
@@ -176,7 +176,7 @@ const frozen: StoreCard = {
         store.append(batch, { run, stream: { name: "suite", from, to: from + 1n } })
       yield* write(one, 1n)
       const other = yield* candidate(leases, "other")
-      const took = yield* Effect.timeout(other.leadership, "3 seconds").pipe(Effect.orDie)
+      const took = yield* Effect.timeout(other.leadership, "4 seconds").pipe(Effect.orDie)
       assert.strictEqual(took.epoch, epoch + 1n)
       for (const [what, refused] of writesOf(store, ids, write(two, 2n)))
         yield* assertRefused(refused, ["StoreFenced"], what)
@@ -209,8 +209,15 @@ const race: StoreCard = {
       const fibers = yield* Effect.forEach(others, ({ leadership }) => Effect.forkChild(leadership))
       let left = others
       for (let round = 2n; round <= 3n; round++) {
-        yield* Effect.sleep("2 seconds")
-        const active = left.filter(({ lease }) => lease.status().role === "active")
+        const isActive = ({ lease }: Candidate) => lease.status().role === "active"
+        yield* Effect.sleep("50 millis").pipe(
+          Effect.repeat({ until: () => left.some(isActive) }),
+          Effect.timeout("20 seconds"),
+          Effect.orDie
+        )
+        // Time for another one to take it as well, and for all to have looked.
+        yield* Effect.sleep("1 second")
+        const active = left.filter(isActive)
         assert.strictEqual(active.length, 1, `active after round ${round}`)
         for (const { lease } of left) assert.strictEqual(lease.status().epoch, round)
         yield* active[0]!.end

@@ -98,7 +98,7 @@ const start = ({
 const within = <E>(
   use: (
     setting: Setting & ReturnType<typeof switched>
-  ) => Effect.Effect<void, E, import("effect").Scope.Scope>
+  ) => Effect.Effect<void, E, FileSystem.FileSystem | import("effect").Scope.Scope>
 ) =>
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
@@ -373,6 +373,65 @@ describe("a live service", () => {
         )
         assert.strictEqual(error, another)
         assert.isBelow((yield* Clock.currentTimeMillis) - begin, 1900)
+      })
+    )
+  )
+
+  it.live("holds nothing of the time whose entries were damaged on the disk", () =>
+    within(({ store, venue, folder, leave, comeBack }) =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const { status } = yield* start({ store, venue, folder })
+            yield* venue.advance(50)
+            yield* until(
+              "50 rows",
+              Effect.map(storedRows(store), (rows) => rows === 50)
+            )
+            leave()
+            for (let rows = 80; rows <= 200; rows += 30) {
+              yield* venue.advance(30)
+              yield* until(
+                `${rows} collected`,
+                Effect.map(status, ({ feeds }) => feeds[0]?.rows === BigInt(rows))
+              )
+              yield* Effect.sleep("120 millis")
+            }
+          })
+        )
+        const names = (yield* fs.readDirectory(folder)).filter((name) => name.endsWith(".spool")).sort()
+        const file = `${folder}/${names.at(-1)}`
+        const bytes = yield* fs.readFile(file)
+        yield* fs.writeFile(
+          file,
+          bytes.fill(0, Math.floor(bytes.length * 0.4), Math.floor(bytes.length * 0.6))
+        )
+        comeBack()
+        const { status } = yield* start({ store, venue, folder })
+        yield* until(
+          "an empty spool",
+          Effect.map(status, ({ spool }) => spool.rows === 0n)
+        )
+        const stored = new Set((yield* rowsOf(store)).map((row) => `${row.symbol} ${row.tsRecv}`))
+        const lost = venue.tape
+          .slice(0, 200)
+          .filter(({ symbol, tsRecv }) => !stored.has(`${symbol} ${tsRecv}`))
+        assert.isAbove(lost.length, 0)
+        assert.isAbove(stored.size, 50)
+        const { instruments } = yield* store.loadInstruments()
+        const spans = yield* store.coverage({ schema: "trades" })
+        for (const { symbol, tsRecv } of lost) {
+          const [id] = [...instruments.values()]
+            .filter(({ rawSymbol }) => rawSymbol === symbol)
+            .map((each) => each.id)
+          const { held } = Coverage.resolve(
+            spans.filter((span) => span.instrument === id),
+            { start: tsRecv, end: tsRecv + 1n },
+            0n
+          )
+          assert.deepStrictEqual(held, [], `${symbol} ${tsRecv} is not stored`)
+        }
       })
     )
   )
