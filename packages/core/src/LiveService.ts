@@ -246,16 +246,17 @@ const watching = Effect.fnUntraced(function* (
 const LeftPatience = "3 seconds"
 
 /**
- * Up to where sessions that are over hold their data: the earliest of each, so that nothing is left out. Nothing is known of it
- * while the store has not got what is left of them.
+ * Up to where sessions of other services that are over hold their data: the earliest of each, so that nothing is left out. Nothing
+ * is known of it while the store has not got what is left of them. Sessions of this service's own past are not among them: what
+ * they have published since their watermark is in the ring, and would come there once more.
  */
 const whereEnded = Effect.fnUntraced(function* <E>(
   store: MarketStore["Service"],
   spool: Spool.Spool["Service"],
   writer: LiveWriter.LiveWriter,
-  { instance, isOver = () => false }: LiveServiceOptions<E>
+  { isOver }: LiveServiceOptions<E>
 ) {
-  const name = yield* spool.id
+  if (isOver === undefined) return undefined
   const last = spool.opened.next - 1n
   const isWritten = yield* Effect.sync(() => writer.status()).pipe(
     Effect.repeat({
@@ -266,10 +267,7 @@ const whereEnded = Effect.fnUntraced(function* <E>(
     Effect.timeoutOption(LeftPatience)
   )
   const open = Option.getOrElse(isWritten, () => false) ? yield* openSessions(store) : []
-  const over = open.filter(
-    ({ session }) =>
-      isOver(session) || (session.startsWith(`${name}/`) && !session.startsWith(`${name}/${instance}/`))
-  )
+  const over = open.filter(({ session }) => isOver(session))
   return ({ dataset, provider, schema }: LiveCollection.CollectedData) =>
     over
       .filter((one) => one.provider === provider && one.dataset === dataset && one.schema === schema)
