@@ -7,7 +7,7 @@
  * Publishing costs the same for one subscriber and for many, never waits, and copies nothing: all of them get the same batches,
  * which they only read. Who is too slow is overtaken, and told what it lost.
  */
-import { Cause, Clock, Effect, type Pull, type Scope, Stream } from "effect"
+import { Clock, Effect, type Scope } from "effect"
 import { rowKind } from "./MarketBatch.ts"
 import * as MarketSchema from "./MarketSchema.ts"
 import { type MemoryChannelState, MemoryCursor } from "./MemoryCursor.ts"
@@ -16,12 +16,12 @@ import type { Publication } from "./Publication.ts"
 import type {
   StartPosition,
   Subscription,
-  SubscriptionEvent,
   SubscriptionHandle,
   SubscriptionId,
   SubscriptionInfo,
   SubscriptionKind
 } from "./Subscription.ts"
+import { receive } from "./SubscriptionReceive.ts"
 import { requestProblem } from "./SubscriptionRequest.ts"
 import { TransportBadRequest, TransportError } from "./TransportError.ts"
 
@@ -196,6 +196,11 @@ const sequenceProblem = ({ log }: MemoryChannel, start: StartPosition | undefine
     ? `sequence ${start.sequence} is not published yet; the next is ${log.written}`
     : undefined
 
+/** A log in memory is always readable: what is thrown there is a defect. */
+const unreadable = (cause: unknown): never => {
+  throw cause
+}
+
 const handleOf = (cursor: MemoryCursor, limit: number): SubscriptionHandle => {
   const change = (operation: string, work: () => string | undefined) =>
     Effect.suspend(() => {
@@ -204,39 +209,9 @@ const handleOf = (cursor: MemoryCursor, limit: number): SubscriptionHandle => {
     })
   return {
     info: Effect.sync(() => cursor.info),
-    receive: Stream.fromPull(Effect.succeed(pull(cursor, limit))),
+    receive: receive(cursor, limit, unreadable),
     poll: (rows) => cursor.poll(rows),
     addSymbols: (symbols) => change("subscribe", () => cursor.addSymbols(symbols)),
     removeSymbols: (symbols) => change("unsubscribe", () => cursor.removeSymbols(symbols))
   }
 }
-
-type Events = readonly [SubscriptionEvent, ...Array<SubscriptionEvent>]
-
-const pull = (cursor: MemoryCursor, limit: number): Pull.Pull<Events> =>
-  Effect.suspend((): Pull.Pull<Events> => {
-    if (cursor.isClosed) return Cause.done()
-    const events = cursor.poll(limit)
-    if (events.length > 0) return Effect.succeed(events as Events)
-    return Effect.flatMap(ready(cursor), () => pull(cursor, limit))
-  })
-
-/** Waits until the cursor may have something, has been closed, or a throttled trade is due. */
-const ready = (cursor: MemoryCursor): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const cancel = cursor.wait(() => {
-      clearTimeout(timer)
-      resume(Effect.void)
-    })
-    const due = cursor.dueIn
-    if (due !== undefined)
-      timer = setTimeout(() => {
-        cancel()
-        resume(Effect.void)
-      }, Math.ceil(due))
-    return Effect.sync(() => {
-      clearTimeout(timer)
-      cancel()
-    })
-  })

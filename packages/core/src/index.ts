@@ -48,6 +48,7 @@ export * from "./Subscription.ts"
 export * from "./SubscriptionKindFiltered.ts"
 export * from "./SubscriptionKindSnapshotDelta.ts"
 export * from "./SubscriptionKindTopic.ts"
+export * from "./SubscriptionReceive.ts"
 export * from "./SubscriptionRequest.ts"
 
 // section: engine

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto"
 import {
   filterEvents,
+  receive,
   requestProblem,
   type StartPosition,
   Subscription,
@@ -17,7 +18,7 @@ import {
   TradeFilter,
   type TransportError
 } from "@data-manager/core"
-import { Cause, Clock, Effect, Layer, type Pull, Stream } from "effect"
+import { Clock, Effect, Layer } from "effect"
 import type { RingKind } from "./RingLayout.ts"
 import type { RingLocation } from "./RingLocation.ts"
 import { RingReader, type RingReaderOptions, type WaitMode } from "./RingReader.ts"
@@ -71,6 +72,14 @@ class ShmReceiver {
     return this.#kind._tag === "SnapshotDelta"
   }
 
+  get isClosed(): boolean {
+    return this.reader.isClosed
+  }
+
+  wait(callback: () => void): () => void {
+    return this.reader.wait(callback)
+  }
+
   /** Milliseconds until a throttled trade is due, or undefined. */
   get dueIn(): number | undefined {
     const due = this.#filter?.nextDue
@@ -95,39 +104,6 @@ class ShmReceiver {
     }
   }
 }
-
-/** Waits until the receiver may have something, the scope ends it, or a throttled trade is due. */
-const ready = (receiver: ShmReceiver): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    let timer: NodeJS.Timeout | undefined
-    const cancel = receiver.reader.wait(() => done())
-    const done = (): void => {
-      clearTimeout(timer)
-      cancel()
-      resume(Effect.void)
-    }
-    const due = receiver.dueIn
-    if (due !== undefined) timer = setTimeout(done, Math.ceil(due))
-    return Effect.sync(() => {
-      clearTimeout(timer)
-      cancel()
-    })
-  })
-
-type Events = readonly [SubscriptionEvent, ...Array<SubscriptionEvent>]
-
-const pull = (receiver: ShmReceiver, limit: number): Pull.Pull<Events, TransportError> =>
-  Effect.suspend((): Pull.Pull<Events, TransportError> => {
-    if (receiver.reader.isClosed) return Cause.done()
-    let events: ReadonlyArray<SubscriptionEvent>
-    try {
-      events = receiver.poll(limit)
-    } catch (cause) {
-      return Effect.fail(ShmError.fromThrown("receive", receiver.reader.source.where, cause))
-    }
-    if (events.length > 0) return Effect.succeed(events as Events)
-    return Effect.flatMap(ready(receiver), () => pull(receiver, limit))
-  })
 
 /** A connection to one ring; its scope ends all its subscriptions. */
 export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions) {
@@ -196,7 +172,7 @@ export const make = Effect.fnUntraced(function* (options: ShmSubscriptionOptions
     const receiver = yield* Effect.acquireRelease(open(kind, start, createdAt), end)
     const handle: SubscriptionHandle = {
       info: Effect.sync(() => receiver.info),
-      receive: Stream.fromPull(Effect.succeed(pull(receiver, limit))),
+      receive: receive(receiver, limit, (cause) => ShmError.fromThrown("receive", source.where, cause)),
       poll: (rowLimit) => receiver.poll(rowLimit),
       addSymbols: (symbols) => change("subscribe", receiver, () => receiver.reader.addSymbols(symbols)),
       removeSymbols: (symbols) =>

@@ -109,10 +109,8 @@ class Averages {
   get summary(): string {
     const { latencies, live, lost, signals, stored } = this
     const time = (share: number): string => `${Math.round(latencies.quantile(share))} us`
-    return (
-      `strategy: ${grouped(stored)} stored and ${grouped(live)} live trades, ${plural(signals, "signal")}, ${lost} lost; ` +
-      `from capture to strategy ${time(0.5)} (median), ${time(0.99)} (99 %)`
-    )
+    const ages = live === 0 ? "" : `; from capture to strategy ${time(0.5)} (median), ${time(0.99)} (99 %)`
+    return `strategy: ${grouped(stored)} stored and ${grouped(live)} live trades, ${plural(signals, "signal")}, ${lost} lost${ages}`
   }
 }
 
@@ -133,7 +131,9 @@ export const demoStrategy = (session: Session, options: StrategyOptions): Action
       )
     }).pipe(
       Effect.provide(MarketData.layer.pipe(Layer.provide(ShmSubscription.layer(ring)))),
-      Effect.ensuring(Effect.suspend(() => Output.writeLine(averages.summary)))
+      Effect.ensuring(
+        Effect.suspend(() => (averages.isLive ? Output.writeLine(averages.summary) : Effect.void))
+      )
     )
     yield* withStoreOf(session, loaded, run)
   })
