@@ -10,6 +10,8 @@
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { buildDm } from "../test/BuiltDm.ts"
+import { useDm } from "../test/Dm.ts"
 import { latency, throughput } from "./load/CollectRun.ts"
 import { finish } from "./load/Figures.ts"
 import { database, standing } from "./load/StoreRun.ts"
@@ -65,17 +67,31 @@ if (isWanted("latency"))
       )
     )
 
+/** Runs a part with the program as it is installed. */
+const withDm = async (run: () => Promise<void>): Promise<void> => {
+  const built = await buildDm()
+  useDm(built)
+  try {
+    await run()
+  } finally {
+    rmSync(built.folder, { recursive: true, force: true })
+  }
+}
+
 if (isWanted("database"))
-  await database({
-    symbols: Symbols,
-    seconds: isLong ? 60 : 10,
-    burstSeconds: isLong ? 30 : 3,
-    yardstickRows: isLong ? 3_000_000 : 1_000_000
-  })
+  await withDm(() =>
+    database({
+      symbols: Symbols,
+      seconds: isLong ? 60 : 10,
+      burstSeconds: isLong ? 30 : 3,
+      yardstickRows: isLong ? 3_000_000 : 1_000_000
+    })
+  )
 
 if (isWanted("memory")) {
   const given = flags.find((flag) => flag.startsWith("--soak="))?.slice("--soak=".length)
-  await standing({ symbols: Symbols, rate: 10_000, seconds: Number(given ?? (isLong ? 1_800 : 30)) })
+  const seconds = Number(given ?? (isLong ? 1_800 : 30))
+  await withDm(() => standing({ symbols: Symbols, rate: 10_000, seconds }))
 }
 
 finish()

@@ -5,7 +5,7 @@ import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
 import { assert, describe, it } from "@effect/vitest"
 import { inject } from "vitest"
 
-const folder = inject("dmFolder")
+const folder = inject("dm").folder
 const bin = join(folder, "dist", "bin.js")
 const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
 

@@ -6,13 +6,21 @@ import { join } from "node:path"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
 import { inject } from "vitest"
+import { type BuiltDm, commandOf } from "./BuiltDm.ts"
 
-const built = () => [join(inject("dmFolder"), "dist", "bin.js")]
+let given: BuiltDm | undefined
+
+/** For whoever is no test: the program that is run from now on. */
+export const useDm = (built: BuiltDm): void => {
+  given = built
+}
+
+const dm = (): BuiltDm => given ?? inject("dm")
 
 /** Where the built program finds the native part of rings. */
 const addon = (): Record<string, string> => {
-  const file = inject("ringAddon")
-  return file === undefined ? {} : { DM_RING_ADDON: file }
+  const { ringAddon } = dm()
+  return ringAddon === undefined ? {} : { DM_RING_ADDON: ringAddon }
 }
 
 /** How a run ended. */
@@ -54,7 +62,7 @@ export class Workplace {
 
   /** Starts a run and gives the process. */
   start(args: ReadonlyArray<string>, options: RunOptions = {}): ChildProcessWithoutNullStreams {
-    return spawn(process.execPath, [...built(), ...args], {
+    return spawn(process.execPath, [...commandOf(dm()), ...args], {
       cwd: options.cwd ?? this.folder,
       env: { ...clean(), ...addon(), DM_DATA_DIR: this.dataDir, TZ: "America/New_York", ...options.env },
       stdio: ["pipe", "pipe", "pipe"]

@@ -40,7 +40,7 @@ describe("dm provider new", () => {
     assert.match(stderr, /Next: cd my-venue-provider, npm install, npm test/)
     const folder = place.path("my-venue-provider")
     const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
-    const own = JSON.parse(readFileSync(join(inject("dmFolder"), "package.json"), "utf8"))
+    const own = JSON.parse(readFileSync(join(inject("dm").folder, "package.json"), "utf8"))
     assert.strictEqual(manifest.peerDependencies["@data-manager/core"], `^${own.version}`)
     const effect = JSON.parse(readFileSync(join(folderOf("effect"), "package.json"), "utf8"))
     assert.strictEqual(manifest.devDependencies.effect, effect.version)

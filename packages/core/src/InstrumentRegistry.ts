@@ -195,15 +195,25 @@ const changesOf = (configured: ConfiguredEntries = []): Stream.Stream<unknown> =
 const allEntries = (
   store: MarketStore["Service"],
   { configured, databaseOverrides = true, remembered }: RegistryOptions
-): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> =>
-  Effect.zipWith(storedEntries(store, remembered), entriesOf(configured), (stored, fromFile) => {
-    const discovered = stored.filter((entry) => entry.source === "discovery" && entry.removedAt === undefined)
-    const byKey = new Map(discovered.map((entry) => [keyOf(entry), entry]))
-    for (const entry of fromFile) byKey.set(keyOf(entry), entry)
-    for (const entry of databaseOverrides ? stored : [])
-      if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
-    return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
+): Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError> => {
+  let last: { readonly stored: Entries; readonly fromFile: Entries; readonly all: Entries } | undefined
+  return Effect.zipWith(storedEntries(store, remembered), entriesOf(configured), (stored, fromFile) => {
+    if (last?.stored !== stored || last.fromFile !== fromFile)
+      last = { stored, fromFile, all: together(stored, fromFile, databaseOverrides) }
+    return last.all
   })
+}
+
+type Entries = ReadonlyArray<SymbolEntry>
+
+const together = (stored: Entries, fromFile: Entries, databaseOverrides: boolean): Entries => {
+  const discovered = stored.filter((entry) => entry.source === "discovery" && entry.removedAt === undefined)
+  const byKey = new Map(discovered.map((entry) => [keyOf(entry), entry]))
+  for (const entry of fromFile) byKey.set(keyOf(entry), entry)
+  for (const entry of databaseOverrides ? stored : [])
+    if (entry.source !== "discovery" || entry.removedAt !== undefined) byKey.set(keyOf(entry), entry)
+  return [...byKey.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : a.symbol > b.symbol ? 1 : 0))
+}
 
 /** Entries of the database; those that are remembered until it is reached. */
 const storedEntries = (
@@ -283,12 +293,13 @@ const changeEntry = (
   })
 
 /** A look that finds nothing new, in the order of the database. */
-const areSame = (before: ReadonlyArray<SymbolEntry>, after: ReadonlyArray<SymbolEntry>): boolean =>
-  before.length === after.length &&
-  before.every((entry, i) => {
-    const other = after[i]!
-    return keyOf(entry) === keyOf(other) && entry.removedAt === other.removedAt && isSame(entry, other)
-  })
+const areSame = (before: Entries, after: Entries): boolean =>
+  before === after ||
+  (before.length === after.length &&
+    before.every((entry, i) => {
+      const other = after[i]!
+      return keyOf(entry) === keyOf(other) && entry.removedAt === other.removedAt && isSame(entry, other)
+    }))
 
 const isSame = (a: SymbolEntry, b: SymbolEntry): boolean =>
   a.enabled === b.enabled &&
@@ -301,6 +312,7 @@ export const registryChanges = (
   before: ReadonlyArray<SymbolEntry>,
   after: ReadonlyArray<SymbolEntry>
 ): ReadonlyArray<RegistryChange> => {
+  if (before === after) return []
   const live = (entries: ReadonlyArray<SymbolEntry>) =>
     new Map(entries.filter((entry) => entry.removedAt === undefined).map((entry) => [keyOf(entry), entry]))
   const old = live(before)

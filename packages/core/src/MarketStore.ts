@@ -394,6 +394,7 @@ export class MarketStore extends Context.Service<
     /** Details as far as definitions told them. */
     readonly instrumentDetails: (id: InstrumentId) => Effect.Effect<InstrumentDetails | undefined, StoreError>
 
+    /** All entries, removed ones too. The same array as the last time where nothing was written since. */
     readonly symbolEntries: Effect.Effect<ReadonlyArray<SymbolEntry>, StoreError>
     readonly putSymbolEntries: (entries: ReadonlyArray<SymbolEntry>) => Effect.Effect<void, StoreError>
 

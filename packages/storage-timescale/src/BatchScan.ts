@@ -72,7 +72,8 @@ export const scan = (batch: MarketBatch): BatchScan => {
   const series = new SeriesIndex()
   const seriesOf = new Uint32Array(batch.length)
   const days = new Set<number>()
-  const seenPublishers = new Uint8Array(0x10000)
+  const isKnown = new Uint8Array(0x10000)
+  const publishers: Array<number> = []
   const { time } = schemas
   let first = 0
   let last = 0
@@ -88,11 +89,13 @@ export const scan = (batch: MarketBatch): BatchScan => {
       lastDay = day
       days.add(day)
     }
-    seenPublishers[publisher[row]!] = 1
+    const id = publisher[row]!
+    if (isKnown[id] === 0) {
+      isKnown[id] = 1
+      if (id > 0) publishers.push(id)
+    }
     seriesOf[row] = series.find(instrument[row]!, schemas.of(row))
   }
-  const publishers: Array<number> = []
-  for (let id = 1; id < seenPublishers.length; id++) if (seenPublishers[id] === 1) publishers.push(id)
   return {
     kind,
     batch,

@@ -83,8 +83,26 @@ const put = Effect.fnUntraced(function* (pool: PgPool, entries: ReadonlyArray<Sy
   )
 })
 
+/** Says whether entries were written since: every write leaves rows with a newer transaction number. */
+const selectVersion = /* sql */ `
+  SELECT count(*) || ' ' || coalesce(sum(xmin::text::int8), 0) AS version FROM symbol_entries`
+
+/** Entries of a service's size cost much to read, and are asked for every few seconds. */
+const reading = (pool: PgPool): MarketStore["Service"]["symbolEntries"] => {
+  let known: { readonly version: string; readonly entries: ReadonlyArray<SymbolEntry> } | undefined
+  return Effect.gen(function* () {
+    const [found] = yield* pool.query<{ readonly version: string }>(selectVersion)
+    const { version } = found!
+    if (known?.version === version) return known.entries
+    // Written since the version was asked for: it is another one the next time.
+    const entries = (yield* pool.query<EntryRow>(selectEntries)).map(entryOf)
+    known = { version, entries }
+    return entries
+  })
+}
+
 /** The symbol registry's part of the store. */
 export const make = (pool: PgPool): Pick<MarketStore["Service"], "symbolEntries" | "putSymbolEntries"> => ({
-  symbolEntries: Effect.map(pool.query<EntryRow>(selectEntries), (rows) => rows.map(entryOf)),
+  symbolEntries: reading(pool),
   putSymbolEntries: (entries): Effect.Effect<void, StoreError> => put(pool, entries)
 })

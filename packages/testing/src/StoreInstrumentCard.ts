@@ -311,7 +311,9 @@ const entries = card("S-880", "symbol entries and tombstones come back", functio
     metadata: { note: "front months", levels: [1, 2] }
   }
   yield* store.putSymbolEntries([plain, full])
-  assert.deepStrictEqual(shown(yield* store.symbolEntries), shown([plain, full]))
+  const entries = yield* store.symbolEntries
+  assert.deepStrictEqual(shown(entries), shown([plain, full]))
+  assert.strictEqual(yield* store.symbolEntries, entries, "nothing was written: the same array")
   const disabled: SymbolEntry = { ...plain, enabled: false, source: "database", schemas: ["trades"] }
   const removed: SymbolEntry = { ...full, enabled: false, removedAt: at("2024-09-02T10:00:00Z") }
   yield* store.putSymbolEntries([disabled])

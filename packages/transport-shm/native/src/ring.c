@@ -616,7 +616,8 @@ void dm_producer_replay(dm_producer *p, int64_t start, int64_t end, uint32_t spe
 uint32_t dm_producer_connections(dm_producer *p) {
   uint32_t count = 0;
   for (uint32_t n = 0; n < DM_MAX_READERS; n++)
-    count += dm_lock(p->ctl_fd, dm_row_offset(n), sizeof(dm_reader_row), F_WRLCK, 1) == DM_E_BUSY;
+    /* a row that nobody has ever filled is not worth a system call */
+    count += dm_load(&dm_ctl_row(p->ctl, n)->start_time) != 0 && dm_lock(p->ctl_fd, dm_row_offset(n), sizeof(dm_reader_row), F_WRLCK, 1) == DM_E_BUSY;
   return count;
 }
 
