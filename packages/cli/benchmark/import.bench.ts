@@ -11,6 +11,7 @@ import { join, resolve } from "node:path"
 import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
 import { EmbeddedServer } from "@data-manager/storage-timescale/embedded"
 import { Effect } from "effect"
+import { flagsOf } from "../test/BuiltDm.ts"
 
 const option = (name: string, fallback: number): number => {
   const found = process.argv.find((argument) => argument.startsWith(`--${name}=`))
@@ -20,11 +21,8 @@ const trades = option("trades", 1_000_000)
 const symbols = option("symbols", 2_000)
 const mostMegabytes = 300
 
-const program = [
-  "--conditions=source",
-  "--disable-warning=ExperimentalWarning",
-  resolve(import.meta.dirname, "../src/bin.ts")
-]
+const bin = resolve(import.meta.dirname, "../src/bin.ts")
+const program = ["--conditions=source", "--disable-warning=ExperimentalWarning", ...flagsOf(bin), bin]
 /** Told by the process itself when it ends, as its last line. */
 const teller =
   "data:text/javascript,process.on('exit',()=>process.stderr.write('\\npeak '+process.resourceUsage().maxRSS+'\\n'))"

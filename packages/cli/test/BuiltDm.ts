@@ -32,9 +32,14 @@ export const buildDm = async (): Promise<BuiltDm> => {
   return { folder, ringAddon: ringAddon() }
 }
 
-/** What Node is given to run it: the flags of its first line, as where it is started by its name, and the program. */
+/** Flags of Node in a program's first line: it is run with them where it is started by its name. */
+export const flagsOf = (program: string): ReadonlyArray<string> => {
+  const [first = ""] = readFileSync(program, "utf8").split("\n", 1)
+  return first.split(" ").filter((word) => word.startsWith("--"))
+}
+
+/** What Node is given to run it as if it were started by its name. */
 export const commandOf = ({ folder }: BuiltDm): ReadonlyArray<string> => {
   const bin = join(folder, "dist", "bin.js")
-  const [first = ""] = readFileSync(bin, "utf8").split("\n", 1)
-  return [...first.split(" ").filter((word) => word.startsWith("--")), bin]
+  return [...flagsOf(bin), bin]
 }

@@ -55,7 +55,9 @@ describe("the bundle", () => {
 
   it("begins with a file that any Node reads: only built-in modules are imported before the version is known", () => {
     const text = readFileSync(bin, "utf8")
-    assert.isTrue(text.startsWith("#!/usr/bin/env -S node --max-semi-space-size=8\n"))
+    assert.isTrue(
+      text.startsWith("#!/usr/bin/env -S node --max-semi-space-size=8 --heap-growing-percent=20\n")
+    )
     const imports = statics(text)
     assert.deepStrictEqual([...imports].sort(), ["node:fs", "node:module"])
     assert.lengthOf([...text.matchAll(/import\("\.\/Main-/g)], 1)

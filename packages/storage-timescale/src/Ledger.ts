@@ -59,20 +59,31 @@ const begin = Effect.fnUntraced(function* (pool: PgPool, source: IngestSource) {
 export const open = (connection: PgConnection, place: AppendPlace): Effect.Effect<boolean, StoreError> =>
   place.stream === undefined ? openSegment(connection, place) : openPiece(connection, place.stream)
 
+/** Locks a stream's place and gives it; undefined where the stream has none yet. */
+const lockCursor = (connection: PgConnection, name: string): Effect.Effect<bigint | undefined, StoreError> =>
+  Effect.map(
+    connection.query<SqlRow & { readonly position: bigint }>(
+      "SELECT position FROM stream_cursors WHERE stream = $1 FOR UPDATE",
+      [name]
+    ),
+    ([cursor]) => cursor?.position
+  )
+
+/** The first writer of a stream gives it a place; whoever begins at the same time waits and finds it. */
+const beginCursor = (connection: PgConnection, name: string): Effect.Effect<bigint, StoreError> =>
+  Effect.andThen(
+    connection.query("INSERT INTO stream_cursors (stream, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", [
+      name
+    ]),
+    Effect.map(lockCursor(connection, name), (position) => position!)
+  )
+
 /** A piece of a stream. */
 type Piece = NonNullable<AppendPlace["stream"]>
 
 const openPiece = Effect.fnUntraced(function* (connection: PgConnection, { from, name, to }: Piece) {
   if (from >= to) return yield* refuse(`positions ${from} to ${to} are no piece of stream ${name}`)
-  yield* connection.query(
-    "INSERT INTO stream_cursors (stream, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
-    [name]
-  )
-  const [cursor] = yield* connection.query<SqlRow & { readonly position: bigint }>(
-    "SELECT position FROM stream_cursors WHERE stream = $1 FOR UPDATE",
-    [name]
-  )
-  const { position } = cursor!
+  const position = (yield* lockCursor(connection, name)) ?? (yield* beginCursor(connection, name))
   if (to <= position) return false
   // A stream that nothing was written of begins where it begins.
   if (from === position || position === 0n) return true

@@ -148,8 +148,9 @@ export const standing = async (options: {
   await withFaults({ symbols, rate: 1, capacity: 1 << 18, spool }, async (run) => {
     const service = run.startService()
     await run.awaitRow(0, 120)
-    await sleep(10_000)
-    const idle = Math.max(20, seconds / 10)
+    // Discovery comes a minute after the start: from then on the registry knows all symbols.
+    await sleep(80_000)
+    const idle = Math.max(30, seconds / 10)
     const cpu = cpuOf(service.pid!)
     await sleep(idle * 1_000)
     const share = (cpuOf(service.pid!) - cpu) / (idle * 1_000)
