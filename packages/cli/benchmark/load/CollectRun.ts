@@ -1,6 +1,7 @@
 /** Collection without a store under load: how much a second, and how late. Simulator, service and strategy are processes. */
 import { readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
+import type { RelayRole } from "./BareRelay.ts"
 import { Distribution, figure, heading, micros, millions, percent, sleep } from "./Figures.ts"
 import {
   cpuOf,
@@ -15,6 +16,7 @@ import type { ServiceLine, ServiceOptions } from "./Service.ts"
 import { missed, type StrategyReport, untold } from "./StrategyAccount.ts"
 
 const service = resolve(import.meta.dirname, "Service.ts")
+const relayProgram = resolve(import.meta.dirname, "BareRelay.ts")
 const name = "load"
 
 /** How much is sent, and for how long. */
@@ -146,7 +148,31 @@ const latencies = (folder: string, warmUp: number): Distribution => {
   return distribution
 }
 
-/** Latency, where the strategy waits as it is told. */
+/** A trade on the wire, bytes. */
+const TradeBytes = 48
+
+/** Time of as many bytes through two hops in which nothing is done with them. */
+const bareRelay = async ({ folder, rate, seconds }: CollectOptions): Promise<Distribution> => {
+  const startAs = (role: RelayRole): Running => start(relayProgram, [JSON.stringify(role)])
+  const path = join(folder, "relay")
+  const bytes = Math.round(rate / 1_000) * TradeBytes
+  const receiver = startAs({ role: "receive", bytes, path })
+  await receiver.line()
+  const sender = startAs({ role: "send", bytes })
+  const { port } = JSON.parse(await sender.line())
+  const relay = startAs({ role: "relay", port, path })
+  await relay.line()
+  await sleep(seconds * 1_000)
+  receiver.process.kill("SIGTERM")
+  const took: ReadonlyArray<number> = JSON.parse(await receiver.line())
+  await Promise.all([receiver, sender, relay].map((each) => each.end()))
+  const distribution = new Distribution()
+  // Until code is compiled.
+  for (const nanos of took.slice(took.length >> 2)) distribution.add(nanos, 1)
+  return distribution
+}
+
+/** Latency, where the strategy waits as it is told, beside what the two hops between the processes cost by themselves. */
 export const latency = async (
   options: CollectOptions,
   target: { readonly p50: number; readonly p99: number }
@@ -155,6 +181,7 @@ export const latency = async (
   heading(
     `${symbols} symbols, ${rate} trades/s for ${seconds} s: from the simulator's write to the strategy (${mode})`
   )
+  const bare = await bareRelay(options)
   const collected = await collect({ ...options, isTimed: true })
   const times = latencies(options.folder, options.warmUp)
   const [p50, p99, p999] = [0.5, 0.99, 0.999].map((share) => times.quantile(share)) as [
@@ -164,6 +191,11 @@ export const latency = async (
   ]
   figure("p50", micros(p50), p50 < target.p50, `< ${micros(target.p50)}`)
   figure("p99", micros(p99), p99 < target.p99, `< ${micros(target.p99)}`)
+  const [b50, b99] = [bare.quantile(0.5), bare.quantile(0.99)]
+  figure(
+    "as many bytes through two bare sockets",
+    `p50 ${micros(b50)}, p99 ${micros(b99)}: collecting takes ${(p50 / b50).toFixed(1)}x, ${(p99 / b99).toFixed(1)}x of that`
+  )
   figure("p99.9, max", `${micros(p999)}, ${micros(times.quantile(1))} of ${times.rows} trades`)
   tellLoss(collected)
   tellCpu(collected)
