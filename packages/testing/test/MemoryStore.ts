@@ -247,6 +247,8 @@ export class MemoryState {
   known: Array<Known> = []
   listings: Array<Listing> = []
   entries = new Map<string, SymbolEntry>()
+  /** Those of the map, until it changes. */
+  listed: ReadonlyArray<SymbolEntry> = []
   keyKinds = new Map<string, "sequenced" | "venue-id" | "text-hash">()
 
   constructor(rules: MemoryRules) {
@@ -1000,11 +1002,12 @@ export const memoryStore = (state: MemoryState): MarketStore["Service"] => ({
       }
     }),
   instrumentDetails: (id) => atOnce(() => state.known.find((each) => each.instrument.id === id)?.details),
-  symbolEntries: atOnce(() => [...state.entries.values()]),
+  symbolEntries: atOnce(() => state.listed),
   putSymbolEntries: (entries) =>
     atOnce(() => {
       for (const entry of entries)
         state.entries.set(`${entry.provider} ${entry.symbol}`, state.rules.keepEntry(entry))
+      state.listed = [...state.entries.values()]
     }),
   expireTrades: (before) => atOnce(() => expire(state, before)),
   statistics: atOnce(() => ({
