@@ -115,7 +115,9 @@ describe("bars from trades", () => {
     for (const timeframe of Timeframe.all) {
       const expected = await byNumeric(market.ids, Timeframe.seconds(timeframe))
       assert.isAbove(expected.length, 5)
-      for (const reader of readers())
+      // The finest cut costs a round trip per few bars: the shortest and the longest bars stand for all.
+      const cuts = ["1s", "1d"].includes(timeframe) ? readers() : readers().slice(0, 2)
+      for (const reader of cuts)
         assert.deepStrictEqual(
           lines(await collect(reader.readBars({ instruments: market.ids, range: always, timeframe }))),
           expected,
