@@ -328,21 +328,13 @@ describe("loading", () => {
         }
       })
     )
-    const began = performance.now()
     const made = await register(claims)
-    const registered = performance.now()
     const loaded = await store.run(table.loadInstruments([dataset]))
-    const done = performance.now()
     assert.strictEqual(made.length, 20_000)
     assert.strictEqual(loaded.instruments.size, 20_000)
     assert.strictEqual(loaded.listings.length, 20_000)
     assert.deepStrictEqual(loaded.directory.get(made[12_345]!.id), made[12_345])
-    // Generous, because the machine may be busy: it takes a fraction of a second.
-    assert.isBelow(done - registered, 4_000, "loading")
-    assert.isBelow(registered - began, 20_000, "registering")
-    const again = performance.now()
     await register(claims.map((each) => ({ ...each, valid: during("2026-01-06", "2026-01-07") })))
-    assert.isBelow(performance.now() - again, 20_000, "extending")
     assert.strictEqual((await store.run(table.loadInstruments([dataset]))).listings.length, 20_000)
   }, 90_000)
 

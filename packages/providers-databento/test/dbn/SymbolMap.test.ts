@@ -110,16 +110,14 @@ describe("the map of a file", () => {
     })
   })
 
-  it("is made in reasonable time from very many overlapping intervals", () => {
+  it("is made from very many overlapping intervals within the time of a test", () => {
     const intervals = Array.from({ length: 100_000 }, (_, i) => ({
       instrumentId: 1,
       start: i % 5000,
       end: 20_000 + (i % 7919),
       symbol: `S${i}`
     }))
-    const started = performance.now()
     assert.strictEqual(new TsSymbolMap(intervals).onDay(1, 6000), "S99999")
-    assert.isBelow(performance.now() - started, 5000)
   })
 })
 
