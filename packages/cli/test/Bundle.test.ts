@@ -56,7 +56,7 @@ describe("the bundle", () => {
   it("begins with a file that any Node reads: only built-in modules are imported before the version is known", () => {
     const text = readFileSync(bin, "utf8")
     assert.isTrue(
-      text.startsWith("#!/usr/bin/env -S node --max-semi-space-size=8 --heap-growing-percent=20\n")
+      text.startsWith("#!/usr/bin/env -S node --max-semi-space-size=8 --heap-growing-percent=50\n")
     )
     const imports = statics(text)
     assert.deepStrictEqual([...imports].sort(), ["node:fs", "node:module"])
