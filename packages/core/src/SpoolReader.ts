@@ -35,6 +35,8 @@ export type Spooled = SpooledEntry | SpoolHole
 
 /** Bytes of one read from disk; a larger frame is read at once. */
 const PieceBytes = 1 << 20
+/** Reads given out together where as much is there: rows for one append of a writer that is behind. */
+const PiecesAtOnce = 8
 
 /** Place of a reader, and what it has open. */
 class Cursor {
@@ -136,9 +138,15 @@ const more = (cursor: Cursor): Effect.Effect<ReadonlyArray<Spooled>, SpoolError,
   Effect.gen(function* () {
     for (;;) {
       const changed = cursor.state.changed
-      const found = yield* look(cursor)
-      if (found === undefined) yield* Deferred.await(changed)
-      else if (found.length > 0) return found
+      const found: Array<Spooled> = []
+      let isAll = false
+      for (let pieces = 0; pieces < PiecesAtOnce && !isAll; pieces++) {
+        const next = yield* look(cursor)
+        isAll = next === undefined
+        for (const each of next ?? []) found.push(each)
+      }
+      if (found.length > 0) return found
+      if (isAll) yield* Deferred.await(changed)
     }
   })
 
