@@ -76,6 +76,8 @@ export interface HubSubscription {
 export interface HubSink {
   readonly name: string
   readonly deliver: (message: HubMessage) => void
+  /** Completes when many more entries find room in it; never later than after a short while. Absent: they always do. */
+  readonly room?: Effect.Effect<void> | undefined
 }
 
 /** A sink that threw, and what. */
@@ -90,6 +92,11 @@ export interface Hub {
   readonly publishNow: (entry: FeedEntry) => ReadonlyArray<BrokenSink>
   /** The same, and waits for subscribers that block. */
   readonly publish: (entry: FeedEntry) => Effect.Effect<void>
+  /**
+   * Completes when sinks have room for many more entries, at once where they have. Whoever has many at hand waits for it between
+   * them.
+   */
+  readonly room: Effect.Effect<void>
   readonly subscribe: (options: HubSubscribeOptions) => Effect.Effect<HubSubscription, never, Scope.Scope>
   /**
    * Adds a sink until the scope ends; sinks are served in the order in which they were added. One that throws is removed, and
@@ -268,8 +275,15 @@ export const make = (): Hub => {
       if (queue !== undefined) return Effect.flatMap(queue.room, () => publish(entry))
       return logBroken(publishNow(entry))
     })
+  const room = Effect.suspend(() => {
+    let all: Effect.Effect<void> = Effect.void
+    for (const sink of sinks)
+      if (sink.room !== undefined) all = all === Effect.void ? sink.room : Effect.andThen(all, sink.room)
+    return all
+  })
   return {
     publishNow,
+    room,
     publish,
     subscribe: (options) =>
       Effect.acquireRelease(

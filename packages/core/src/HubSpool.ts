@@ -24,7 +24,7 @@ export interface HubSpool {
 export const attach = (hub: Hub, spool: Spool["Service"]): Effect.Effect<HubSpool, never, Scope.Scope> => {
   const sink = new Sink(spool)
   return hub
-    .attach({ name: "spool", deliver: sink.deliver })
+    .attach({ name: "spool", deliver: sink.deliver, room: spool.room })
     .pipe(
       Effect.andThen(Effect.forkScoped(Effect.repeat(Effect.sync(sink.settle), Schedule.spaced(TellEvery)))),
       Effect.as(sink)

@@ -239,7 +239,7 @@ class Feed {
     const claims = events.flatMap((event) => (event._tag === "Mapping" ? [event.claim] : []))
     if (claims.length === 0) {
       this.#deliver(session, events, now)
-      return this.#logBroken
+      return this.#delivered
     }
     return Effect.flatMap(this.#options.register(claims), (instruments) => {
       // Of symbols that were left out a stream begun anew holds nothing, though it names them again.
@@ -250,8 +250,13 @@ class Feed {
         instruments.flatMap(({ id }, i) => (isCollected(claims[i]!) ? [id] : []))
       )
       this.#deliver(session, events, now)
-      return this.#logBroken
+      return this.#delivered
     })
+  }
+
+  /** What waited for a registration comes all at once: more than memory would take without the disk. */
+  get #delivered(): Effect.Effect<void> {
+    return Effect.andThen(this.#logBroken, this.#options.hub.room)
   }
 
   /** What of a batch was not given on before the stream began again. */

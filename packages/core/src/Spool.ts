@@ -99,6 +99,12 @@ export class Spool extends Context.Service<
      * that what was dropped can be told.
      */
     readonly append: (entry: FeedEntry) => Effect.Effect<SpoolAppended>
+    /**
+     * Completes at once while no more than half of the memory waits for the disk; else when that is so again, or after a second.
+     * A disk that brings nothing away in that time, or refuses, is not waited for until it does. For whoever has many entries
+     * at hand: they would find no room although the disk is quick enough.
+     */
+    readonly room: Effect.Effect<void>
     /** Number up to which everything is on disk. */
     readonly synced: Effect.Effect<bigint>
     /** Waits until everything that was appended before is on disk, without waiting for the interval. */
@@ -117,6 +123,9 @@ export class Spool extends Context.Service<
 >()("@data-manager/core/Spool") {}
 
 const megabyte = 1 << 20
+
+/** How long somebody waits for the disk. */
+const LongestWait = "1 second"
 
 /** Files go as a whole: room comes back in pieces of their size, so there have to be several. */
 const segmentBytes = ({ maxBytes, segmentBytes: wanted }: SpoolOptions): number =>
@@ -141,6 +150,7 @@ export const make = (
       id: Effect.sync(() => buffer.id),
       opened: found.opened,
       append: (entry) => Effect.sync(() => spool.append(entry)),
+      room: spool.room,
       synced: Effect.sync(() => state.synced.frame),
       flush: spool.flush,
       read: (from) =>
@@ -172,12 +182,16 @@ class Engine {
   readonly #writer: SpoolWriter
   readonly #clock: Clock.Clock
   readonly #marks = new SpoolMarks()
+  readonly #memoryBytes: number
   #isClosed = false
+  /** Where the disk stood when somebody had waited for it in vain. */
+  #gaveUpAt: bigint | undefined
 
   constructor(state: SpoolState, options: SpoolOptions, clock: Clock.Clock) {
     const memoryBytes = options.memoryBytes ?? 64 * megabyte
     this.#state = state
     this.#clock = clock
+    this.#memoryBytes = memoryBytes
     this.#room = new SpoolRoom(state, {
       maxBytes: options.maxBytes,
       memoryBytes,
@@ -225,6 +239,24 @@ class Engine {
     wake.openUnsafe()
     return { _tag: "Appended", frame }
   }
+
+  readonly room: Effect.Effect<void> = Effect.suspend(() => {
+    if (!this.#isBehind) return Effect.void
+    const { frame } = this.#state.synced
+    return Effect.map(Effect.timeoutOption(this.#awaitRoom, LongestWait), ({ _tag }) => {
+      if (_tag === "None" && this.#state.synced.frame === frame) this.#gaveUpAt = frame
+    })
+  })
+
+  get #isBehind(): boolean {
+    const { buffer, problem, synced } = this.#state
+    return buffer.bytes > this.#memoryBytes / 2 && problem === undefined && synced.frame !== this.#gaveUpAt
+  }
+
+  readonly #awaitRoom: Effect.Effect<void> = Effect.suspend(() => {
+    const { changed } = this.#state
+    return this.#isBehind ? Effect.andThen(Deferred.await(changed), this.#awaitRoom) : Effect.void
+  })
 
   get flush(): Effect.Effect<void> {
     return Effect.suspend(() => this.#awaitSynced(this.#state.buffer.end.frame))

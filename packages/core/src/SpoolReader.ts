@@ -35,7 +35,7 @@ export type Spooled = SpooledEntry | SpoolHole
 
 /** Bytes of one read from disk; a larger frame is read at once. */
 const PieceBytes = 1 << 20
-/** Reads given out together where as much is there: rows for one append of a writer that is behind. */
+/** Reads of a file given out together where as much is there: rows for one append of a writer that is behind. */
 const PiecesAtOnce = 8
 
 /** Place of a reader, and what it has open. */
@@ -54,6 +54,11 @@ class Cursor {
     this.state = state
     this.#decoder = decoder
     this.next = from
+  }
+
+  /** Whether there is more on disk in the same file: files are done with one by one. */
+  get hasMore(): boolean {
+    return this.segment !== undefined && this.offset < this.segment.synced
   }
 
   hole(to: bigint, detail: string): SpoolHole {
@@ -138,15 +143,15 @@ const more = (cursor: Cursor): Effect.Effect<ReadonlyArray<Spooled>, SpoolError,
   Effect.gen(function* () {
     for (;;) {
       const changed = cursor.state.changed
-      const found: Array<Spooled> = []
-      let isAll = false
-      for (let pieces = 0; pieces < PiecesAtOnce && !isAll; pieces++) {
-        const next = yield* look(cursor)
-        isAll = next === undefined
-        for (const each of next ?? []) found.push(each)
+      const found = yield* look(cursor)
+      if (found === undefined) {
+        yield* Deferred.await(changed)
+        continue
       }
-      if (found.length > 0) return found
-      if (isAll) yield* Deferred.await(changed)
+      const all = [...found]
+      for (let pieces = 1; pieces < PiecesAtOnce && cursor.hasMore; pieces++)
+        for (const each of (yield* look(cursor)) ?? []) all.push(each)
+      if (all.length > 0) return all
     }
   })
 

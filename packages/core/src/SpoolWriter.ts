@@ -57,7 +57,7 @@ export class SpoolWriter {
   /** Brings everything to the disk once, and closes the file. Answers with what went wrong. */
   get finish(): Effect.Effect<PlatformError.PlatformError | undefined, never, FileSystem.FileSystem> {
     return Effect.gen({ self: this }, function* () {
-      const result = yield* Effect.result(Effect.andThen(this.#write(), this.#sync()))
+      const result = yield* Effect.result(Effect.andThen(this.#write(Number.POSITIVE_INFINITY), this.#sync()))
       if (this.#mustCut) yield* Effect.ignore(this.#cut())
       yield* this.#close()
       return result._tag === "Failure" ? result.failure : undefined
@@ -75,12 +75,13 @@ export class SpoolWriter {
 
   #round(): Io<void> {
     return Effect.gen({ self: this }, function* () {
-      yield* this.#write()
+      yield* this.#write(this.#memoryBytes / 4)
       const now = yield* Clock.currentTimeMillis
       const since = this.#unsyncedSince ?? now
       const due = since + this.#interval
       // Where the wall clock was set back, nobody knows how long it has been.
-      if (now >= due || now < since || this.#isPressed) return yield* this.#sync()
+      const isMuch = this.#unsynced >= this.#memoryBytes / 4
+      if (now >= due || now < since || isMuch || this.#isPressed) return yield* this.#sync()
       const pause = Duration.min(Pace, Duration.millis(due - now))
       yield* Effect.interruptible(Effect.timeoutOption(this.#state.hurry.await, pause))
     })
@@ -90,14 +91,22 @@ export class SpoolWriter {
     return Latch.isOpen(this.#state.hurry) || this.#state.buffer.bytes > this.#memoryBytes / 2
   }
 
-  #write(): Io<void> {
+  /** Bytes that were written since the last sync. */
+  get #unsynced(): number {
+    return this.#fileBytes - this.#state.segments.at(-1)!.synced
+  }
+
+  /** Writes what is there, until so many bytes wait for a sync: memory comes back with syncs alone. */
+  #write(most: number): Io<void> {
     return Effect.gen({ self: this }, function* () {
       if (this.#mustCut) yield* this.#cut()
       if (this.#state.problem !== undefined || this.#state.isShort) yield* this.#makeRoom()
       const { chunks } = this.#state.buffer
       // Chunks are added at the end meanwhile, and those at the front go when a new file is begun.
-      for (let chunk = nextChunk(chunks); chunk !== undefined; chunk = nextChunk(chunks))
+      for (let chunk = nextChunk(chunks); chunk !== undefined; chunk = nextChunk(chunks)) {
         yield* this.#writeChunk(chunk)
+        if (this.#unsynced >= most) return
+      }
     })
   }
 
@@ -124,7 +133,7 @@ export class SpoolWriter {
    */
   #keep(file: FileSystem.File): Effect.Effect<void, never, FileSystem.FileSystem> {
     return Effect.suspend(() => {
-      if (this.#fileBytes <= this.#state.segments.at(-1)!.synced) return Effect.void
+      if (this.#unsynced <= 0) return Effect.void
       return Effect.ignore(Effect.andThen(file.truncate(this.#fileBytes), this.#sync()))
     })
   }
@@ -152,7 +161,7 @@ export class SpoolWriter {
       const { buffer, hurry, segments } = this.#state
       hurry.closeUnsafe()
       const segment = segments.at(-1)!
-      if (this.#fileBytes > segment.synced) {
+      if (this.#unsynced > 0) {
         const file = yield* this.#open()
         this.#mustCut = true
         yield* file.sync

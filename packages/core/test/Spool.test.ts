@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Duration, Effect, Fiber, FileSystem, Stream } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit, Fiber, FileSystem, Stream } from "effect"
 import type { FeedEntry, Spool } from "../src/index.ts"
 import { SeededRandom } from "./SeededRandom.ts"
 import { randomBatch, randomEntry } from "./SpoolEntries.ts"
@@ -247,6 +247,53 @@ describe("Spool", () => {
       )
     }).pipe(Effect.provide(Files))
   )
+
+  it.live("takes more than its memory at once where room is waited for in between, and not without", () =>
+    Effect.gen(function* () {
+      const folder = yield* spoolFolder
+      const pieces = Array.from({ length: 200 }, () => trades(100))
+      for (const isWaiting of [true, false])
+        yield* withSpool({ folder: `${folder}/${isWaiting}`, memoryBytes: 400_000 }, (spool) =>
+          Effect.gen(function* () {
+            for (const piece of pieces) {
+              yield* spool.append(piece)
+              if (isWaiting) yield* spool.room
+            }
+            const { bytes, dropped } = yield* spool.depth
+            assert.isAbove(bytes, isWaiting ? 1_000_000 : 0)
+            assert.strictEqual(dropped.overflow.entries === 0, isWaiting)
+          })
+        )
+    }).pipe(Effect.provide(Files))
+  )
+
+  it.live("lets nobody wait a second time for a disk that hangs, until that does something", () => {
+    const disk = new BadDisk()
+    const waits = (spool: Spool.Spool["Service"]) => Exit.isFailure(Effect.runSyncExit(spool.room))
+    return Effect.gen(function* () {
+      const folder = yield* spoolFolder
+      yield* withSpool({ folder, memoryBytes: 100_000 }, (spool) =>
+        Effect.gen(function* () {
+          yield* spool.append(note)
+          yield* spool.flush
+          assert.isFalse(waits(spool))
+          disk.works.closeUnsafe()
+          yield* spool.append(trades(800))
+          yield* spool.room
+          assert.isAbove((yield* spool.depth).bytes, 50_000)
+          assert.isFalse(waits(spool))
+          disk.works.openUnsafe()
+          yield* spool.flush
+          disk.works.closeUnsafe()
+          yield* spool.append(trades(800))
+          assert.isTrue(waits(spool))
+          disk.works.openUnsafe()
+          yield* spool.room
+          assert.isFalse(waits(spool))
+        })
+      )
+    }).pipe(Effect.provide(disk.layer))
+  })
 
   for (const [what, breakIt] of [
     [

@@ -1,7 +1,7 @@
 /** Spools in folders of their own, on real files, for tests. */
 import * as NodePath from "@effect/platform-node/NodePath"
 import { assert } from "@effect/vitest"
-import { Effect, FileSystem, Layer, PlatformError, References, Stream } from "effect"
+import { Effect, FileSystem, Latch, Layer, PlatformError, References, Stream } from "effect"
 import { type FeedEntry, Spool, type SpoolError } from "../src/index.ts"
 import { assertSameEntry } from "./SpoolEntries.ts"
 import { Files } from "./SpoolFiles.ts"
@@ -82,6 +82,8 @@ export class BadDisk {
   failsSync = false
   failsTruncate = false
   failures = 0
+  /** Syncs end while it is open. */
+  readonly works = Latch.makeUnsafe(true)
 
   /** The file system on this disk. */
   get layer() {
@@ -110,7 +112,9 @@ export class BadDisk {
       read: (buffer, options) => file.read(buffer, options),
       readAlloc: (size, options) => file.readAlloc(size, options),
       write: (buffer) => file.write(buffer),
-      sync: Effect.suspend(() => (this.failsSync ? this.#fail("sync") : file.sync)),
+      sync: Effect.suspend(() =>
+        this.failsSync ? this.#fail("sync") : Effect.andThen(this.works.await, file.sync)
+      ),
       truncate: (length) => (this.failsTruncate ? this.#fail("truncate") : file.truncate(length)),
       writeAll: (buffer) => {
         const part = Math.min(buffer.length, this.room)
