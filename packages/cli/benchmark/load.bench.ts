@@ -6,6 +6,7 @@
  *     npm run bench -- cli/load -- --long               the figures of docs/live-service.md
  *     npm run bench -- cli/load -- --only=throughput    or latency, database, memory
  *     npm run bench -- cli/load -- --only=memory --soak=600
+ *     npm run bench -- cli/load -- --only=database --burst=30
  */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -18,7 +19,9 @@ import { database, standing } from "./load/StoreRun.ts"
 
 const flags = process.argv.slice(2)
 const isLong = flags.includes("--long")
-const only = flags.find((flag) => flag.startsWith("--only="))?.slice("--only=".length)
+const given = (name: string): string | undefined =>
+  flags.find((flag) => flag.startsWith(`--${name}=`))?.slice(name.length + 3)
+const only = given("only")
 const isWanted = (part: string): boolean => only === undefined || only.split(",").includes(part)
 const Symbols = 20_000
 
@@ -83,14 +86,13 @@ if (isWanted("database"))
     database({
       symbols: Symbols,
       seconds: isLong ? 60 : 10,
-      burstSeconds: isLong ? 30 : 3,
+      burstSeconds: Number(given("burst") ?? (isLong ? 30 : 3)),
       yardstickRows: isLong ? 3_000_000 : 1_000_000
     })
   )
 
 if (isWanted("memory")) {
-  const given = flags.find((flag) => flag.startsWith("--soak="))?.slice("--soak=".length)
-  const seconds = Number(given ?? (isLong ? 1_800 : 30))
+  const seconds = Number(given("soak") ?? (isLong ? 1_800 : 30))
   await withDm(() => standing({ symbols: Symbols, rate: 10_000, seconds }))
 }
 
