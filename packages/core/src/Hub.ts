@@ -277,8 +277,7 @@ export const make = (): Hub => {
     })
   const room = Effect.suspend(() => {
     let all: Effect.Effect<void> = Effect.void
-    for (const sink of sinks)
-      if (sink.room !== undefined) all = all === Effect.void ? sink.room : Effect.andThen(all, sink.room)
+    for (const sink of sinks) if (sink.room !== undefined) all = Effect.andThen(all, sink.room)
     return all
   })
   return {

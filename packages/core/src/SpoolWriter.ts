@@ -75,20 +75,25 @@ export class SpoolWriter {
 
   #round(): Io<void> {
     return Effect.gen({ self: this }, function* () {
-      yield* this.#write(this.#memoryBytes / 4)
+      yield* this.#write(this.#mostUnsynced)
       const now = yield* Clock.currentTimeMillis
       const since = this.#unsyncedSince ?? now
       const due = since + this.#interval
       // Where the wall clock was set back, nobody knows how long it has been.
-      const isMuch = this.#unsynced >= this.#memoryBytes / 4
-      if (now >= due || now < since || isMuch || this.#isPressed) return yield* this.#sync()
+      if (now >= due || now < since || this.#isPressed) return yield* this.#sync()
       const pause = Duration.min(Pace, Duration.millis(due - now))
       yield* Effect.interruptible(Effect.timeoutOption(this.#state.hurry.await, pause))
     })
   }
 
   get #isPressed(): boolean {
-    return Latch.isOpen(this.#state.hurry) || this.#state.buffer.bytes > this.#memoryBytes / 2
+    const { buffer, hurry } = this.#state
+    return Latch.isOpen(hurry) || buffer.bytes > this.#memoryBytes / 2 || this.#unsynced >= this.#mostUnsynced
+  }
+
+  /** A sync comes at the latest when so much is written. */
+  get #mostUnsynced(): number {
+    return this.#memoryBytes / 4
   }
 
   /** Bytes that were written since the last sync. */

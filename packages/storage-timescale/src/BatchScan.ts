@@ -42,7 +42,7 @@ export interface BatchScan {
   /** Times under which the store keeps the rows, as words; and the other clock of quotes and books. */
   readonly time: Int32Array
   readonly otherTime: Int32Array
-  /** Publishers that occur, except 0. */
+  /** Publishers that occur, except 0, ascending. */
   readonly publishers: ReadonlyArray<number>
   /** UTC days that occur, ascending, as days since 1970-01-01. */
   readonly days: ReadonlyArray<number>
@@ -104,7 +104,8 @@ export const scan = (batch: MarketBatch): BatchScan => {
     series: series.table(),
     time,
     otherTime: schemas.otherTime,
-    publishers,
+    // One order for all writers: they lock the names of publishers in it.
+    publishers: publishers.sort((a, b) => a - b),
     days: [...days].sort((a, b) => a - b),
     first: nanos(time, first),
     last: nanos(time, last)
