@@ -94,11 +94,14 @@ describe("the client", () => {
 
   it("answers questions about what is stored", { timeout: 60_000 }, async () => {
     const day = { start: "2026-01-05", end: new Date("2026-01-06T00:00:00Z") }
-    const names = (await market.instruments()).map(({ symbol }) => symbol).sort()
+    // What has come live is stored a moment later: its instruments first, then its rows.
+    let names: ReadonlyArray<string> = []
+    let trades: Awaited<ReturnType<DataManager["trades"]>> = []
+    while (trades.length < Trades) {
+      names = (await market.instruments()).map(({ symbol }) => symbol).sort()
+      trades = await market.trades({ symbols: names, ...day })
+    }
     assert.lengthOf(names, 5)
-    // What has come is stored a moment later.
-    let trades = await market.trades({ symbols: names, ...day })
-    while (trades.length < Trades) trades = await market.trades({ symbols: names, ...day })
     assert.lengthOf(trades, Trades)
     const bars = await market.bars({ symbols: [names[0]!], timeframe: "1h", ...day })
     assert.strictEqual(
