@@ -87,6 +87,20 @@ const awaitRows = async (
   throw new Error(`the database never had ${rows} trades`)
 }
 
+/**
+ * Waits until the session that the running service has begun is in the database: with its beginning, those that killed ones have
+ * left open are ended.
+ */
+const awaitOwnSession = async (place: Workplace): Promise<void> => {
+  for (const end = Date.now() + 60_000; Date.now() < end; await sleep(300)) {
+    const { code, stdout } = await place.run(["status", "--json"])
+    const key: string | null = code === 0 ? (JSON.parse(stdout).service?.feeds[0]?.session ?? null) : null
+    const sql = `SELECT count(*)::int4 AS found FROM feed_sessions WHERE key = '${key}'`
+    if (key !== null && (await inDatabase<{ readonly found: number }>(place, sql)).found === 1) return
+  }
+  throw new Error("the service never began a session")
+}
+
 /** Kills a service `kills` times, lets it collect the rest of the day, and compares with the same day from the archive. */
 export const killAndCollect = async (kills: number, trades: number, rate: number): Promise<void> => {
   const place = new Workplace()
@@ -109,6 +123,7 @@ export const killAndCollect = async (kills: number, trades: number, rate: number
     // All may be stored already: a signal before the first line would meet a process without handlers.
     await once(createInterface({ input: service.stderr }), "line")
     await awaitRows(place, service, trades)
+    await awaitOwnSession(place)
     service.kill("SIGTERM")
     const { code, signal, stderr } = await ended
     assert.deepStrictEqual([code, signal], [0, null], stderr)

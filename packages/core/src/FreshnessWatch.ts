@@ -82,7 +82,7 @@ export interface FreshnessWatch {
 /** Longest pause between two subscriptions of one symbol. */
 const LongestPause = 3_600_000
 /** What was learned is kept this often. */
-const KeptEvery = 600_000
+const KeptEvery = Duration.minutes(10)
 /** Symbols that are named in one message of the log. */
 const Named = 5
 
@@ -124,14 +124,12 @@ class Watch {
   readonly #groups = new Map<string, Group>()
   readonly #sessions = new Map<string, Group>()
   #resubscribed = 0
-  #keptAt: number
 
   constructor(options: FreshnessWatchOptions, clock: Clock.Clock, file: FreshnessFile) {
     this.#options = options
     this.#clock = clock
     this.#file = file
     this.#quiet = Duration.toMillis(Duration.fromInputUnsafe(options.quiet))
-    this.#keptAt = clock.currentTimeMillisUnsafe()
     // Feeds of an earlier start: that they do not trade at this hour is known before they do.
     for (const key of file.keys) {
       const [provider = "", dataset = "", schema = ""] = key.split("\n")
@@ -179,16 +177,16 @@ class Watch {
 
   readonly run: Effect.Effect<never> = Effect.suspend(() => {
     const { interval = Math.max(1000, Math.min(10_000, this.#quiet / 4)) } = this.#options
-    return Effect.forever(Effect.andThen(Effect.sleep(interval), this.#look))
+    const looking = Effect.forever(Effect.andThen(Effect.sleep(interval), this.#look))
+    // Beside it: nobody's silence is told later because a disk is slow.
+    const keeping = Effect.forever(Effect.andThen(Effect.sleep(KeptEvery), this.keep))
+    return Effect.raceFirst(looking, keeping)
   })
 
   get #look(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       const now = yield* Clock.currentTimeMillis
       for (const group of this.#groups.values()) yield* this.#judge(group, now)
-      if (now - this.#keptAt < KeptEvery) return
-      this.#keptAt = now
-      yield* this.keep
     })
   }
 

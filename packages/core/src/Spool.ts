@@ -124,9 +124,6 @@ export class Spool extends Context.Service<
 
 const megabyte = 1 << 20
 
-/** How long somebody waits for the disk. */
-const LongestWait = "1 second"
-
 /** Files go as a whole: room comes back in pieces of their size, so there have to be several. */
 const segmentBytes = ({ maxBytes, segmentBytes: wanted }: SpoolOptions): number =>
   wanted ?? Math.min(64 * megabyte, Math.ceil(maxBytes / 16))
@@ -182,16 +179,12 @@ class Engine {
   readonly #writer: SpoolWriter
   readonly #clock: Clock.Clock
   readonly #marks = new SpoolMarks()
-  readonly #memoryBytes: number
   #isClosed = false
-  /** Where the disk stood when somebody had waited for it in vain. */
-  #gaveUpAt: bigint | undefined
 
   constructor(state: SpoolState, options: SpoolOptions, clock: Clock.Clock) {
     const memoryBytes = options.memoryBytes ?? 64 * megabyte
     this.#state = state
     this.#clock = clock
-    this.#memoryBytes = memoryBytes
     this.#room = new SpoolRoom(state, {
       maxBytes: options.maxBytes,
       memoryBytes,
@@ -240,23 +233,9 @@ class Engine {
     return { _tag: "Appended", frame }
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() => {
-    if (!this.#isBehind) return Effect.void
-    const { frame } = this.#state.synced
-    return Effect.map(Effect.timeoutOption(this.#awaitRoom, LongestWait), ({ _tag }) => {
-      if (_tag === "None" && this.#state.synced.frame === frame) this.#gaveUpAt = frame
-    })
-  })
-
-  get #isBehind(): boolean {
-    const { buffer, problem, synced } = this.#state
-    return buffer.bytes > this.#memoryBytes / 2 && problem === undefined && synced.frame !== this.#gaveUpAt
+  get room(): Effect.Effect<void> {
+    return this.#room.wait
   }
-
-  readonly #awaitRoom: Effect.Effect<void> = Effect.suspend(() => {
-    const { changed } = this.#state
-    return this.#isBehind ? Effect.andThen(Deferred.await(changed), this.#awaitRoom) : Effect.void
-  })
 
   get flush(): Effect.Effect<void> {
     return Effect.suspend(() => this.#awaitSynced(this.#state.buffer.end.frame))

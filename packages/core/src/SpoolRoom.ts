@@ -1,5 +1,8 @@
-/** Whether there is room for another frame: in memory, in the folder, and on the file system. Counts what was dropped. */
-import { Clock, Duration, Effect } from "effect"
+/**
+ * Whether there is room for another frame: in memory, in the folder, and on the file system. Counts what was dropped, and lets
+ * whoever has many entries wait for the disk.
+ */
+import { Clock, Deferred, Duration, Effect } from "effect"
 import type { FeedEntry } from "./FeedEntry.ts"
 import { HeaderBytes, MaxPayloadBytes } from "./SpoolFrame.ts"
 import type { SpoolState } from "./SpoolState.ts"
@@ -27,6 +30,9 @@ const NoteBytes = 1 << 20
 /** Time after which the free space is asked for again. */
 const AskAgain = Duration.seconds(1)
 
+/** How long somebody waits for the disk. */
+const LongestWait = Duration.seconds(1)
+
 /** The room of an open spool. */
 export class SpoolRoom {
   readonly #state: SpoolState
@@ -35,6 +41,8 @@ export class SpoolRoom {
   /** Bytes that may be taken until the floor is reached; undefined where that is not known. */
   #aboveFloor: number | undefined
   #askedAt = Number.NEGATIVE_INFINITY
+  /** Where the disk stood when somebody had waited for it in vain. */
+  #gaveUpAt: bigint | undefined
 
   constructor(state: SpoolState, limits: SpoolLimits) {
     this.#state = state
@@ -58,6 +66,27 @@ export class SpoolRoom {
     if (entry._tag === "FeedRows") count.rows += entry.batch.length
     return cause
   }
+
+  /** See `room` of the spool. */
+  readonly wait: Effect.Effect<void> = Effect.suspend(() => {
+    if (!this.#isBehind) return Effect.void
+    const { frame } = this.#state.synced
+    return Effect.map(Effect.timeoutOption(this.#awaitDisk, LongestWait), ({ _tag }) => {
+      if (_tag === "None" && this.#state.synced.frame === frame) this.#gaveUpAt = frame
+    })
+  })
+
+  get #isBehind(): boolean {
+    const { buffer, problem, synced } = this.#state
+    return (
+      buffer.bytes > this.#limits.memoryBytes / 2 && problem === undefined && synced.frame !== this.#gaveUpAt
+    )
+  }
+
+  readonly #awaitDisk: Effect.Effect<void> = Effect.suspend(() => {
+    const { changed } = this.#state
+    return this.#isBehind ? Effect.andThen(Deferred.await(changed), this.#awaitDisk) : Effect.void
+  })
 
   #refusal(size: number, kept: number): SpoolDropCause | undefined {
     const { maxBytes, memoryBytes } = this.#limits
