@@ -12,7 +12,7 @@ import {
 } from "@data-manager/core"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Schedule, Stream } from "effect"
+import { Effect, Fiber, FileSystem, Layer, Schedule, Stream } from "effect"
 import * as BatchRow from "../src/BatchRow.ts"
 import * as TestProvider from "../src/TestProvider.ts"
 import { makeTape } from "../src/TestTape.ts"
@@ -127,7 +127,8 @@ describe("freshness of single symbols", () => {
           yield* trade(2500)
           assert.deepStrictEqual(yield* staleOf(status), [])
           loses.isMuted = true
-          yield* Effect.forkScoped(trade(4000))
+          // Until the end of the tape, where nobody stops it: on a slow machine it takes longer until silence is too long.
+          const trading = yield* Effect.forkScoped(trade(60_000))
           yield* until(
             "B is subscribed again",
             Effect.map(status, ({ feeds }) => feeds.length === 2)
@@ -144,6 +145,7 @@ describe("freshness of single symbols", () => {
           yield* Effect.sleep("500 millis")
           const now = yield* status
           assert.strictEqual(now.freshness!.resubscribed, 1)
+          yield* Fiber.interrupt(trading)
           // Replay has brought what was lost: every row that has happened is stored, each once.
           const { instruments } = yield* store.loadInstruments()
           const ids = [...instruments.keys()]
