@@ -47,13 +47,13 @@ export default defineConfig({
   test: {
     projects: [...packages, ...examples, project("scripts", "scripts", "test")],
     reporters: [["default", { summary: false }], join(root, "scripts/SkipReporter.mjs"), ...json],
-    // Vitest leaves one core idle; with two that is half of the machine, and most tests here wait for other processes.
-    maxWorkers: Math.max(2, availableParallelism()),
+    // Vitest leaves one core idle; most tests here wait for other processes.
+    maxWorkers: availableParallelism() + 1,
     // Test files of a worker share the modules that they import: to load them anew for each took a third of the time.
     isolate: false,
     // Programs that tests start keep their compiled code: half of the time of a short one is compilation.
     env: { NODE_COMPILE_CACHE: join(root, "node_modules", ".cache", "node-compile") },
-    testTimeout: long ? 600_000 : 30_000,
-    hookTimeout: long ? 600_000 : 60_000
+    testTimeout: long ? 600_000 : 60_000,
+    hookTimeout: long ? 600_000 : 120_000
   }
 })
