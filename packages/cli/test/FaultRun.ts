@@ -3,7 +3,7 @@
  * strategies. In the end the database and every strategy are held against what was traded, row by row.
  */
 import type { ChildProcessWithoutNullStreams } from "node:child_process"
-import { readFileSync, writeFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { EndlessMarket, type EndlessSum, hashSql } from "@data-manager/providers-databento/simulator"
 import { assert } from "vitest"
 import {
@@ -21,6 +21,7 @@ import {
 } from "../benchmark/load/StrategyAccount.ts"
 import { type Outcome, outcome, Workplace } from "./Dm.ts"
 import { allInDatabase, inDatabase } from "./InDatabase.ts"
+import { writeServiceConfig } from "./ServiceConfig.ts"
 
 export const sleep = (millis: number): Promise<void> => new Promise((done) => setTimeout(done, millis))
 
@@ -110,31 +111,13 @@ export class FaultRun {
     const place = options.place ?? new Workplace()
     const simulator = await startMarket({ symbols, rate })
     const { dataset, httpPort, port } = simulator
-    writeFileSync(
-      place.path("data-manager.toml"),
-      [
-        "[providers.databento]",
-        `historical_url = "http://127.0.0.1:${httpPort}"`,
-        `live_address = "127.0.0.1:${port}"`,
-        `datasets = ["${dataset}"]`,
-        "[symbols]",
-        'config_file = "symbols.toml"',
-        "[realtime.shm]",
-        `name = "${ringOf()}"`,
-        `dir = "${place.path("ring")}"`,
-        `ring_buffer_capacity = ${capacity}`,
-        "[backfill]",
-        "enabled = false",
-        "[spool]",
-        ...spool,
-        "[control]",
-        "port = 0"
-      ].join("\n")
-    )
-    writeFileSync(
-      place.path("symbols.toml"),
-      `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
-    )
+    writeServiceConfig(place.folder, {
+      dataset,
+      httpPort,
+      livePort: port,
+      ring: { name: ringOf(), dir: place.path("ring"), capacity },
+      sections: { spool }
+    })
     return new FaultRun(place, simulator, options.place === undefined)
   }
 

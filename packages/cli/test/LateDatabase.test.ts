@@ -1,10 +1,10 @@
 /** `dm start` before its database: it collects into the spool, says so, and writes everything once the server is there. */
 import { lookup } from "node:dns/promises"
-import { writeFileSync } from "node:fs"
+import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { Workplace } from "./Dm.ts"
-import { OutsideServer, Side, sleep, startSimulator, type Told, until } from "./Takeover.ts"
+import { OutsideServer, Side, startSimulator, type Told, until } from "./Takeover.ts"
 
 const count = 8_000
 
@@ -54,7 +54,7 @@ describe("dm start while the database is away", () => {
   }, async () => {
     await server.close()
     side.start()
-    await until("rows are in the spool", async () => (await spooled()) > 1000, 30, said)
+    await until("rows are in the spool", async () => (await spooled()) > 1000, 60, said)
     assert.match(side.log, /starts without the database/)
     const told = await status()
     assert.strictEqual(told?.health.state, "degraded")
@@ -79,13 +79,14 @@ describe("dm start while the database is away", () => {
     })
     assert.strictEqual(added.code, 0, added.stderr)
     side.start()
-    await until("it collects", async () => (await status())?.health.state === "healthy", 30, said)
-    await sleep(200)
+    await until("it collects", async () => (await status())?.health.state === "healthy", 60, said)
+    const remembered = join(side.folder, "data", "spool", "symbols.json")
+    await until("it has kept its symbols", () => existsSync(remembered), 60, said)
     await side.end("SIGKILL")
     await server.close()
     side.log = ""
     side.start()
-    await until("rows are in the spool", async () => (await spooled()) > 1000, 30, said)
+    await until("rows are in the spool", async () => (await spooled()) > 1000, 60, said)
     await server.start()
     await awaitEverything()
   })

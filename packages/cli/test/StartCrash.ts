@@ -1,11 +1,11 @@
 /** `dm start` against the simulator, killed with -9 at random moments and started again: every trade is stored once. */
 import type { ChildProcessWithoutNullStreams } from "node:child_process"
 import { once } from "node:events"
-import { writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import { assert } from "vitest"
 import { outcome, Workplace } from "./Dm.ts"
 import { inDatabase } from "./InDatabase.ts"
+import { type Sections, writeServiceConfig } from "./ServiceConfig.ts"
 
 const dataset = "DBEQ.BASIC"
 
@@ -24,34 +24,20 @@ export const startSimulator = async (place: Workplace, trades: number, rate: num
   return { process: child, livePort: live_port!, httpPort: http_port!, key }
 }
 
-/** A configuration for the simulator: every symbol of it, without a port; the control socket is in the data folder. */
-export const writeConfig = (place: Workplace, { httpPort, livePort }: Simulator, ring: string): void => {
-  writeFileSync(
-    place.path("data-manager.toml"),
-    [
-      "[providers.databento]",
-      `historical_url = "http://127.0.0.1:${httpPort}"`,
-      `live_address = "127.0.0.1:${livePort}"`,
-      `datasets = ["${dataset}"]`,
-      "[symbols]",
-      'config_file = "symbols.toml"',
-      "[realtime.shm]",
-      `name = "${ring}"`,
-      `dir = "${place.path("ring")}"`,
-      "ring_buffer_capacity = 65536",
-      "[backfill]",
-      "enabled = false",
-      "[spool]",
-      "disk_floor_gb = 0",
-      "[control]",
-      "port = 0"
-    ].join("\n")
-  )
-  writeFileSync(
-    place.path("symbols.toml"),
-    `[[symbols]]\nsymbol = "${dataset}:ALL_SYMBOLS"\nprovider = "databento"\n`
-  )
-}
+/** A configuration for the simulator. */
+export const writeConfig = (
+  place: Workplace,
+  { httpPort, livePort }: Pick<Simulator, "httpPort" | "livePort">,
+  ring: string,
+  sections?: Sections
+): void =>
+  writeServiceConfig(place.folder, {
+    dataset,
+    httpPort,
+    livePort,
+    ring: { name: ring, dir: place.path("ring") },
+    sections
+  })
 
 const content = /* sql */ `
   SELECT count(*)::int4 AS rows, count(DISTINCT (instrument_id, ts, trade_key))::int4 AS keys,

@@ -1,7 +1,7 @@
 // A service whose ring is gone, as after a reboot: real store, real ring, the simulator as venue, and a reader in this process.
 import { type ChildProcessWithoutNullStreams, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, rmSync, writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import type { SubscriptionEvent, TradeBatch } from "@data-manager/core"
 import { SyntheticMarket } from "@data-manager/providers-databento/simulator"
@@ -55,13 +55,7 @@ const withService = async <A>(
 ): Promise<{ readonly result: A; readonly stderr: string }> => {
   const simulator = await simulate(file)
   try {
-    writeConfig(place, simulator, ring)
-    const config = place.path("data-manager.toml")
-    const text = readFileSync(config, "utf8")
-    writeFileSync(
-      config,
-      text.replace("[realtime.shm]", "[realtime]\nreload_window_minutes = 10080\n[realtime.shm]")
-    )
+    writeConfig(place, simulator, ring, { realtime: ["reload_window_minutes = 10080"] })
     const service = place.start(["start"], { env: { DATABENTO_API_KEY: simulator.key } })
     const ended = outcome(service)
     const result = await use(service)

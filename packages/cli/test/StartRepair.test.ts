@@ -4,7 +4,6 @@
  */
 import type { ChildProcess } from "node:child_process"
 import { once } from "node:events"
-import { readFileSync, writeFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import {
   CatalogueBuilder,
@@ -83,11 +82,10 @@ describe("dm start with gap repair", () => {
     try {
       assert.strictEqual((await place.run(["migrate", "--up"])).code, 0)
       const { catalogue, http, key, live } = await startSimulator(scope)
-      writeConfig(place, { httpPort: http.port, livePort: live.port, key } as never, `repair_${process.pid}`)
-      const config = readFileSync(place.path("data-manager.toml"), "utf8")
-      const repair = "[gap_repair]\ndelay_minutes = 0\nlook_back_days = 3650\ninterval_seconds = 1\n"
-      const isOn = config.replace("[backfill]\nenabled = false", '[backfill]\nschedule = "0 0 1 1 *"')
-      writeFileSync(place.path("data-manager.toml"), `${isOn}\n${repair}`)
+      writeConfig(place, { httpPort: http.port, livePort: live.port }, `repair_${process.pid}`, {
+        backfill: ['schedule = "0 0 1 1 *"'],
+        gap_repair: ["delay_minutes = 0", "look_back_days = 3650", "interval_seconds = 1"]
+      })
       const env = { DATABENTO_API_KEY: key }
 
       // Lost connections are those of another test: replay goes by the clock of this machine, and these trades are old.
