@@ -164,6 +164,9 @@ export const reasonOf = (code: string | undefined, detail: string, cause: unknow
   return new StoreServerFault({ detail, code })
 }
 
+/** Whether a table that a statement names is not there. */
+export const isTableMissing = (error: StoreError): boolean => codeOf(error.cause) === "42P01"
+
 /** Whatever the driver threw during `operation`, typed. A `StoreError` stays as it is. */
 export const storeError = (operation: string, cause: unknown): StoreError => {
   if (cause instanceof StoreError) return cause

@@ -9,6 +9,7 @@ import {
 import { Effect } from "effect"
 import * as ClockSkew from "./ClockSkew.ts"
 import * as Partitions from "./Partitions.ts"
+import { isTableMissing } from "./PgError.ts"
 import { microsOf, type PgConnection, type PgPool, type SqlRow } from "./PgPool.ts"
 import * as Aggregates from "./timescale/Aggregates.ts"
 import { sizesQuery } from "./timescale/ChunkSizes.ts"
@@ -66,8 +67,12 @@ const edge = Effect.fnUntraced(function* (
   aggregate: "min" | "max"
 ) {
   for (const { name } of parts) {
-    const [row] = yield* connection.query<SqlRow & { readonly at: bigint | null }>(
-      `SELECT ${microsOf(`${aggregate}(${timeColumn(table)})`)} AS at FROM ${name}`
+    const sql = `SELECT ${microsOf(`${aggregate}(${timeColumn(table)})`)} AS at FROM ${name}`
+    // Retention, a job of the server's own perhaps, may have dropped the part since it was listed.
+    const [row] = yield* Effect.catchIf(
+      connection.query<SqlRow & { readonly at: bigint | null }>(sql),
+      isTableMissing,
+      () => Effect.succeed([])
     )
     if (row !== undefined && row.at !== null) return row.at * UnixNanos.PerMicro
   }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Coverage, UnixNanos } from "@data-manager/core"
 import { Effect, Exit, Scope } from "effect"
+import pg from "pg"
 import { afterAll, afterEach, assert, beforeAll, beforeEach, describe, it } from "vitest"
 import * as Capabilities from "../src/Capabilities.ts"
 import * as CoverageTable from "../src/CoverageTable.ts"
@@ -15,6 +16,7 @@ import * as PgPool from "../src/PgPool.ts"
 import * as Retention from "../src/Retention.ts"
 import * as RevisionTable from "../src/RevisionTable.ts"
 import { clientConfig } from "../src/ServerAddress.ts"
+import * as Statistics from "../src/Statistics.ts"
 import { fast } from "./embedded/FastServer.ts"
 
 const dataDir = mkdtempSync(join(tmpdir(), "dm-maintenance-"))
@@ -390,5 +392,26 @@ describe("coverage", () => {
       { state: "expired", range: '["2020-01-10 00:00:00+00","2020-02-01 00:00:00+00")', cause: null }
     ])
     assert.deepStrictEqual(await run(Retention.expireTrades(pool, micros("2020-02-20"))), { partitions: 0 })
+  })
+})
+
+describe("statistics", () => {
+  it("do without a partition that is dropped while they are read", async () => {
+    const pool = await fresh()
+    await run(Partitions.make(pool).ensure("trade", ["2020-01-15", "2020-02-15"].map(dayOf)))
+    // They count conflicts after they have listed the partitions, and before they look into them.
+    const [found] = await run(pool.query("SELECT current_database() AS name"))
+    const client = new pg.Client(clientConfig({ ...address, database: `${found!.name}` }))
+    await client.connect()
+    await client.query("BEGIN; LOCK row_conflicts IN ACCESS EXCLUSIVE MODE")
+    const reading = run(Statistics.make(pool).statistics)
+    const waiting = "SELECT count(*)::int4 AS waiting FROM pg_locks WHERE NOT granted"
+    while ((await client.query(waiting)).rows[0].waiting === 0)
+      await new Promise((done) => setTimeout(done, 5))
+    assert.deepStrictEqual(await run(Retention.expireTrades(pool, micros("2020-02-05"))), { partitions: 1 })
+    await client.query("ROLLBACK")
+    await client.end()
+    const trade = (await reading).tables.find(({ table }) => table === "trade")
+    assert.deepStrictEqual([trade?.oldest, trade?.newest], [undefined, undefined])
   })
 })

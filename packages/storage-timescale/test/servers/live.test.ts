@@ -126,11 +126,11 @@ describe.skipIf(server === undefined)("live appends on TimescaleDB", { timeout: 
       )
     }
   }
-  /** Sessions that wait for a lock, and for what. */
+  /** Sessions that wait for a lock, and for what; not the server's own jobs. */
   const waits = () =>
     store.sql<{ readonly query: string }>(
       `SELECT left(query, 200) AS query FROM pg_stat_activity
-       WHERE datname = current_database() AND wait_event_type = 'Lock'`
+       WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_type = 'client backend'`
     )
 
   /** Appends are made while an append is open that has done everything but its claim of coverage. */
