@@ -40,11 +40,7 @@ export const run = (
     instruments = yield* LiveInstruments.open(path.join(options.folder, "instruments.jsonl"))
     // No session begins under this name.
     const writer = LiveWriter.make({ store, spool, instruments, instance: "drain" })
-    const last = spool.opened.next - 1n
-    const written = Effect.gen(function* () {
-      while (writer.status().committed < last) yield* Effect.sleep("20 millis")
-    })
-    yield* Effect.raceFirst(writer.run, written)
+    yield* Effect.raceFirst(writer.run, writer.written(spool.opened.next - 1n))
     yield* endSessions(store, yield* spool.id)
     const { duplicates, rows } = writer.status()
     return { rows, duplicates }

@@ -2,7 +2,7 @@
  * The reload of a live service: what is collected, of the recent past, from store and spool, while live rows are held back. It
  * always ends with their release.
  */
-import { Clock, Duration, Effect, Option, Schedule, Stream } from "effect"
+import { Clock, Duration, Effect, Option, Stream } from "effect"
 import type { HubPublication } from "./HubPublication.ts"
 import type { InstrumentRegistry } from "./InstrumentRegistry.ts"
 import type { LiveWriter } from "./LiveWriter.ts"
@@ -126,10 +126,7 @@ const leftInSpool = (options: LiveReloadOptions): Effect.Effect<ReadonlyArray<Ma
     const patience = patienceOf(options)
     const last = spool.opened.next - 1n
     if (last < spool.opened.first) return []
-    const written = Effect.suspend(() =>
-      writer.status().committed >= last ? Effect.void : Effect.fail("not yet" as const)
-    ).pipe(Effect.retry(Schedule.spaced("20 millis")), Effect.orDie)
-    if (Option.isSome(yield* Effect.timeoutOption(written, patience))) return []
+    if (Option.isSome(yield* Effect.timeoutOption(writer.written(last), patience))) return []
     const { committed } = writer.status()
     const from = committed < spool.opened.first ? spool.opened.first : committed + 1n
     const batches: Array<MarketBatch> = []

@@ -302,10 +302,10 @@ const writing = Effect.fnUntraced(function* (
   failed: Deferred.Deferred<never, StoreError | SpoolError>
 ) {
   yield* Effect.forkScoped(failing(writer.run, failed))
-  const drained = Effect.gen(function* () {
-    yield* spool.flush
-    while (writer.status().committed < spooling.appended()) yield* Effect.sleep("20 millis")
-  })
+  const drained = Effect.andThen(
+    spool.flush,
+    Effect.suspend(() => writer.written(spooling.appended()))
+  )
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
       // A writer that has failed writes nothing more.

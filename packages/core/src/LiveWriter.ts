@@ -65,6 +65,8 @@ export interface LiveWriter {
   /** Writes until interrupted; fails where the spool does. */
   readonly run: Effect.Effect<never, SpoolError | StoreError>
   readonly status: () => LiveWriterStatus
+  /** Waits until everything up to a frame of the spool is in the store. */
+  readonly written: (frame: bigint) => Effect.Effect<void>
 }
 
 /** Entries that are written together: their rows are of one kind and dataset. */
@@ -73,7 +75,12 @@ type Piece = ReadonlyArray<SpooledEntry>
 /** A writer; nothing happens before it runs. */
 export const make = (options: LiveWriterOptions): LiveWriter => {
   const writer = new Writer(options)
-  return { run: writer.run, status: writer.status }
+  const written = (frame: bigint): Effect.Effect<void> =>
+    Effect.sync(writer.status).pipe(
+      Effect.repeat({ until: ({ committed }) => committed >= frame, schedule: Schedule.spaced("10 millis") }),
+      Effect.asVoid
+    )
+  return { run: writer.run, status: writer.status, written }
 }
 
 /** Whether rows may stand together in one append. */
