@@ -205,6 +205,8 @@ const openPool = (options: PgPoolOptions): pg.Pool => {
   })
   // An idle session that the server ends is dropped by the pool; without a listener Node would exit.
   pool.on("error", () => {})
+  // One that breaks while in use reports through its query. From the first moment on: the end may come with the greeting.
+  pool.on("connect", (client) => client.on("error", () => {}))
   return pool
 }
 
@@ -234,8 +236,6 @@ const sessionSetup = (settings: { readonly [name: string]: string }, tag: string
   const configured = new WeakSet<pg.PoolClient>()
   return async (client: pg.PoolClient): Promise<pg.PoolClient> => {
     if (configured.has(client)) return client
-    // A session that breaks while in use reports through its query; the event must not end the process.
-    client.on("error", () => {})
     try {
       await client.query(sql, values)
       // A backend in a long statement then notices that its client is gone. Not every server platform can.
